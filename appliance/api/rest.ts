@@ -1,0 +1,74 @@
+/** The REST API under /api/v1: resources, requests and answers. Every route is in routes/, one file per resource. */
+import Type, { type Static } from 'typebox';
+import { Inventory } from './inventory.ts';
+import { Job, JobProgress } from './job.ts';
+
+export const API_PREFIX = '/api/v1';
+
+export const Machine = Type.Object({
+  id: Type.String(),
+  /** Given at the approval; until then the product's name and the end of the serial. */
+  name: Type.String(),
+  approved: Type.Boolean(),
+  online: Type.Boolean(),
+  firstSeenAt: Type.String(),
+  lastSeenAt: Type.String(),
+  /** Address the agent dialled from. */
+  address: Type.String(),
+  inventory: Inventory,
+});
+export type Machine = Static<typeof Machine>;
+
+export const ApproveRequest = Type.Object(
+  {
+    code: Type.String({ minLength: 1, maxLength: 32 }),
+    name: Type.Optional(Type.String({ minLength: 1, maxLength: 256 })),
+  },
+  { additionalProperties: false },
+);
+export type ApproveRequest = Static<typeof ApproveRequest>;
+
+export const Pool = Type.Object({
+  name: Type.String(),
+  active: Type.Boolean(),
+  capacityBytes: Type.Integer(),
+  availableBytes: Type.Integer(),
+});
+export const Network = Type.Object({
+  name: Type.String(),
+  kind: Type.Union([Type.Literal('network'), Type.Literal('bridge')]),
+  active: Type.Boolean(),
+});
+export const Hypervisor = Type.Object({
+  name: Type.String(),
+  uri: Type.String(),
+  reachable: Type.Boolean(),
+  type: Type.Union([Type.String(), Type.Null()]),
+  acceleration: Type.Union([Type.Literal('kvm'), Type.Literal('tcg'), Type.Null()]),
+  /** Why this acceleration: what the probe saw. */
+  accelerationReason: Type.Union([Type.String(), Type.Null()]),
+  pools: Type.Array(Pool),
+  networks: Type.Array(Network),
+  error: Type.Union([Type.String(), Type.Null()]),
+});
+export type Hypervisor = Static<typeof Hypervisor>;
+
+export const JobView = Type.Object({ job: Job, progress: Type.Union([JobProgress, Type.Null()]) });
+export type JobView = Static<typeof JobView>;
+
+export const Health = Type.Object({
+  ok: Type.Boolean(),
+  version: Type.String(),
+  machines: Type.Integer(),
+  jobsRunning: Type.Integer(),
+});
+export type Health = Static<typeof Health>;
+
+/** Events of the stream at /api/v1/events (WebSocket). The cursor grows by one; a client that reconnects says the last one it saw. */
+export const ApiEvent = Type.Object({
+  cursor: Type.Integer(),
+  at: Type.String(),
+  kind: Type.Union([Type.Literal('machine'), Type.Literal('job')]),
+  id: Type.String(),
+});
+export type ApiEvent = Static<typeof ApiEvent>;
