@@ -18,6 +18,7 @@ const SOURCE_SAFE = 'The source was only read; its disks are untouched.';
 /** Every stable code with its HTTP status and default advice. Codes are added, never renamed. */
 export const ERROR_CODES = {
   REQUEST_INVALID: { status: 400, safe: UNCHANGED, next: 'Correct the named field and send the request again.' },
+  REQUEST_TOO_LARGE: { status: 413, safe: UNCHANGED, next: 'Send less in one request; the limit is named.' },
   NOT_AUTHORISED: { status: 401, safe: UNCHANGED, next: 'Use the local socket, or send a valid bearer token.' },
   NOT_FOUND: { status: 404, safe: UNCHANGED, next: 'List the resource and use a name or id from the list.' },
   MACHINE_UNKNOWN: { status: 404, safe: UNCHANGED, next: "Run 'rehost machines' and use an id or name from the list." },
@@ -37,6 +38,11 @@ export const ERROR_CODES = {
     status: 403,
     safe: 'The machine stays unapproved.',
     next: 'Too many wrong codes: boot the machine again, so that it shows a new one.',
+  },
+  MACHINES_TOO_MANY: {
+    status: 429,
+    safe: UNCHANGED,
+    next: "Approve or forget machines that wait ('rehost machines'), then boot this one again.",
   },
   JOB_UNKNOWN: { status: 404, safe: UNCHANGED, next: "Run 'rehost jobs' and use an id from the list." },
   JOB_ENDED: { status: 409, safe: UNCHANGED, next: 'The job has ended already; order a new one if needed.' },
@@ -149,6 +155,26 @@ export const ERROR_CODES = {
     status: 500,
     safe: 'The damaged file was kept as it is.',
     next: 'Restore the state file from a backup, or move it aside to begin empty.',
+  },
+  STORE_LOCKED: {
+    status: 409,
+    safe: UNCHANGED,
+    next: 'Stop the other rehostd first, or choose another state folder.',
+  },
+  CONFIG_INVALID: {
+    status: 400,
+    safe: UNCHANGED,
+    next: "Correct the named flag, variable or configuration field; 'rehostd --help' lists them.",
+  },
+  LISTEN_FAILED: {
+    status: 409,
+    safe: UNCHANGED,
+    next: 'Free the address, or choose another one in the configuration.',
+  },
+  ORCHESTRATOR_UNREACHABLE: {
+    status: 503,
+    safe: 'Jobs that run go on without this connection.',
+    next: "Check that rehostd runs, that --socket names its socket, and that you may read it (it is root's).",
   },
   TOOL_FAILED: { status: 500, safe: UNCHANGED, next: "Read the tool's message." },
   INTERNAL: { status: 500, safe: SOURCE_SAFE, next: 'This is a fault of Rehost: keep the log and report it.' },
