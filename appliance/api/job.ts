@@ -23,7 +23,7 @@ export const JOB_STATES = [
   'failed',
   'cancelled',
 ] as const;
-export const JobState = Type.Union(JOB_STATES.map((state) => Type.Literal(state)));
+export const JobState = Type.Enum([...JOB_STATES]);
 export type JobState = (typeof JOB_STATES)[number];
 
 /** What a user orders. Every option that is left out takes the source's own value or the appliance's default. */
@@ -110,6 +110,10 @@ export const Job = Type.Object({
   manifests: Type.Array(
     Type.Object({ disk: Type.String(), sha256: Type.String(), pieces: Type.Integer(), bytes: Type.Integer() }),
   ),
+  /** Every block in use was copied and re-read: from here on a retry needs no second copy. */
+  replicaVerified: Type.Boolean(),
+  /** Volumes that a failed job left on purpose (verified replicas), for a retry; a cancel removes them. */
+  kept: Type.Array(Type.String()),
   steps: Type.Array(StepReport),
   guest: Type.Union([Type.String(), Type.Null()]),
   proof: Type.Union([Proof, Type.Null()]),

@@ -1,0 +1,30 @@
+import type { JobContext } from '../context.ts';
+import { jobPrefix } from '../names.ts';
+import { releaseSource } from '../release.ts';
+
+/**
+ * Removes what the job made: VMs by their metadata, volumes by their prefix. Verified replicas of a job that failed are kept,
+ * so that a retry needs no second copy; a cancel removes them as well. Entered again: what is gone is gone.
+ */
+export async function cleanUp(context: JobContext): Promise<void> {
+  const { job, deps, hypervisor, log } = context;
+  const { driver } = hypervisor;
+  await releaseSource(context);
+  for (const vm of await driver.ownedVms()) {
+    if (vm.owner.jobId !== job.id) continue;
+    await driver.destroyVm(vm.name);
+    log.line(`removed VM '${vm.name}'`);
+  }
+  await deps.receivers.forget(job.id);
+  const keep = new Set(job.replicaVerified && !job.cancelRequested ? job.disks.map((disk) => disk.replica) : []);
+  for (const name of await driver.listVolumes(job.pool)) {
+    if (!name.startsWith(jobPrefix(job.id)) || keep.has(name)) continue;
+    await driver.deleteVolume(job.pool, name);
+    log.line(`removed volume '${name}'`);
+  }
+  job.kept = [...keep];
+  job.replicaVerified = keep.size > 0;
+  context.detail(
+    keep.size > 0 ? `kept for a retry: ${job.kept.join(', ')}` : 'nothing of the job is left on the hypervisor',
+  );
+}

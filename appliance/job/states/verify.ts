@@ -1,0 +1,51 @@
+import { fromWire, RehostError } from '../../api/errors.ts';
+import type { JobContext } from '../context.ts';
+import { Patience } from '../patience.ts';
+import { releaseSource } from '../release.ts';
+import { pause } from '../wait.ts';
+
+const POLL_MS = 1000;
+const AWAY_MAX_MS = 180_000;
+
+/** The receiver re-reads the replicas past every cache and compares with the hashes that the agent took while serving. */
+export async function verify(context: JobContext): Promise<void> {
+  const { job, deps, signal } = context;
+  if (job.replicaVerified) {
+    context.detail('verified in the earlier attempt');
+    return;
+  }
+  const receiver = await deps.receivers.waitFor(job.id, AWAY_MAX_MS, signal);
+  await receiver.request('verify.start', { jobId: job.id });
+  const away = new Patience(AWAY_MAX_MS, 'RECEIVER_LOST', 'The transfer VM has not answered');
+  let before = { at: Date.now(), bytes: 0 };
+  for (;;) {
+    const status = await away.attempt(() => deps.receivers.get(job.id)?.request('verify.status', { jobId: job.id }));
+    if (status) {
+      const now = { at: Date.now(), bytes: status.checkedBytes };
+      context.progress({
+        doneBytes: status.checkedBytes,
+        totalBytes: status.totalBytes,
+        wireBytes: job.wireBytes ?? 0,
+        bytesPerSecond: ((now.bytes - before.bytes) * 1000) / Math.max(1, now.at - before.at),
+        note: '',
+      });
+      before = now;
+      if (status.progress === 'failed')
+        throw status.error ? fromWire(status.error) : new RehostError('VERIFY_MISMATCH', 'The verification failed.');
+      if (status.progress === 'idle')
+        throw new RehostError('RECEIVER_LOST', 'The receiver was started anew and has lost its copy.');
+      if (status.progress === 'done') {
+        job.manifests = status.manifests;
+        job.replicaVerified = true;
+        context.detail(
+          `${status.checkedBytes} bytes re-read, ${status.manifests.map((m) => `${m.disk} sha256:${m.sha256.slice(0, 16)}`).join(', ')}`,
+        );
+        await context.save();
+        break;
+      }
+    }
+    await pause(POLL_MS, signal);
+  }
+  // The copy is complete and proven: the source is free from here on.
+  await releaseSource(context);
+}
