@@ -25,13 +25,18 @@ export const SourceDisk = Type.Object({
   /** ata, scsi, nvme, virtio, usb ... */
   bus: Type.String(),
   rotational: Type.Boolean(),
+  /** A stick or card that a person may have plugged in for the moment. */
+  removable: Type.Optional(Type.Boolean()),
   table: Type.Union([Type.Literal('gpt'), Type.Literal('dos'), Type.Null()]),
   partitions: Type.Array(Partition),
 });
 export type SourceDisk = Static<typeof SourceDisk>;
 
 export const SourceNic = Type.Object({
+  /** As the agent's kernel calls it. */
   name: Type.String(),
+  /** Names that the source's own system may give it by udev's rules (eno1, ens3, enp0s3 ...), the most likely one first. */
+  pathNames: Type.Optional(Type.Array(Type.String({ pattern: '^[A-Za-z0-9._-]{1,15}$' }), { maxItems: 8 })),
   mac: Type.String({ pattern: '^[0-9a-f]{2}(:[0-9a-f]{2}){5}$' }),
   speedMbit: Type.Union([Type.Integer(), Type.Null()]),
   driver: Type.String(),
