@@ -1,0 +1,51 @@
+/** Error numbers of libvirt (virErrorNumber of libvirt/virterror.h): the ones that callers tell apart. No native code here. */
+export const VIR_ERR = {
+  INTERNAL_ERROR: 1,
+  NO_SUPPORT: 3,
+  NO_CONNECT: 5,
+  INVALID_ARG: 8,
+  OPERATION_FAILED: 9,
+  SYSTEM_ERROR: 38,
+  RPC: 39,
+  NO_DOMAIN: 42,
+  NO_NETWORK: 43,
+  AUTH_FAILED: 45,
+  NO_STORAGE_POOL: 49,
+  NO_STORAGE_VOL: 50,
+  OPERATION_INVALID: 55,
+  CONFIG_UNSUPPORTED: 67,
+  OPERATION_TIMEOUT: 68,
+  NO_DOMAIN_METADATA: 80,
+  STORAGE_VOL_EXIST: 90,
+} as const;
+
+/** A libvirt error as it crosses a process boundary. */
+export interface LibvirtErrorFacts {
+  /** virErrorNumber. */
+  code: number;
+  /** virErrorDomain: which part of libvirt raised it. */
+  domain: number;
+  /** libvirt's own message, already formatted. */
+  message: string;
+  /** The C function that failed. */
+  call: string;
+  /** The connection is unusable: it could not be opened, or broke. Whether the call had an effect is unknown. */
+  lost: boolean;
+}
+
+/** A libvirt call that failed. */
+export class LibvirtError extends Error implements LibvirtErrorFacts {
+  override readonly name = 'LibvirtError';
+  readonly code: number;
+  readonly domain: number;
+  readonly call: string;
+  readonly lost: boolean;
+
+  constructor(facts: LibvirtErrorFacts) {
+    super(facts.message);
+    this.code = facts.code;
+    this.domain = facts.domain;
+    this.call = facts.call;
+    this.lost = facts.lost;
+  }
+}
