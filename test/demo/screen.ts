@@ -1,0 +1,52 @@
+/** The demo's output: steps with the time since the start, and a progress bar on a terminal (lines every tenth elsewhere). */
+
+const BAR_CELLS = 30;
+
+export class Screen {
+  readonly #started = Date.now();
+  readonly #tty = process.stdout.isTTY === true;
+  #barShown = false;
+  #lastTenth = -1;
+
+  /** A step that begins or a fact that was found. */
+  line(text: string): void {
+    this.#clearBar();
+    this.#lastTenth = -1;
+    process.stdout.write(`[${this.#clock()}] ${text}\n`);
+  }
+
+  /** Text as it is. */
+  block(text: string): void {
+    this.#clearBar();
+    process.stdout.write(`${text}\n`);
+  }
+
+  /** How far the present step is; `fraction` is null where the whole is not known. */
+  progress(fraction: number | null, text: string): void {
+    if (!this.#tty) {
+      const tenth = fraction === null ? -1 : Math.floor(fraction * 10);
+      if (tenth <= this.#lastTenth) return;
+      this.#lastTenth = tenth;
+      process.stdout.write(`[${this.#clock()}]   ${bar(fraction)} ${text}\n`);
+      return;
+    }
+    process.stdout.write(`\r\x1b[2K[${this.#clock()}]   ${bar(fraction)} ${text}`.slice(0, process.stdout.columns + 5));
+    this.#barShown = true;
+  }
+
+  #clearBar(): void {
+    if (this.#barShown) process.stdout.write('\r\x1b[2K');
+    this.#barShown = false;
+  }
+
+  #clock(): string {
+    const seconds = Math.floor((Date.now() - this.#started) / 1000);
+    return `${String(Math.floor(seconds / 60)).padStart(2)}:${String(seconds % 60).padStart(2, '0')}`;
+  }
+}
+
+function bar(fraction: number | null): string {
+  if (fraction === null) return `[${'.'.repeat(BAR_CELLS)}]     `;
+  const full = Math.round(Math.min(1, Math.max(0, fraction)) * BAR_CELLS);
+  return `[${'#'.repeat(full)}${'-'.repeat(BAR_CELLS - full)}] ${String(Math.floor(fraction * 100)).padStart(3)} %`;
+}
