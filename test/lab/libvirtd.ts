@@ -1,0 +1,199 @@
+/**
+ * A private libvirtd for tests: own mount, process and network namespaces, own configuration, sockets in a temporary folder.
+ * It sees nothing of the machine's own libvirt and leaves nothing behind, whatever ends it: everything it starts lives in
+ * its process namespace, which the kernel ends together with this process.
+ *
+ * Debian 12: libvirt-daemon-system libvirt-clients. Debian 13: the same two names; there libvirt-daemon-system brings the
+ * split drivers (libvirt-daemon-driver-{qemu,network,storage,interface,nodedev,secret,nwfilter}). Both: qemu-system-x86
+ * qemu-utils ovmf iptables util-linux.
+ */
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+
+const run = promisify(execFile);
+
+/** How long the daemon may take until it answers, ms. It probes QEMU at its first question, slowly on a busy machine. */
+const READY_DEADLINE_MS = 120_000;
+/** How long ending one VM or network may take, ms. */
+const TOOL_DEADLINE_MS = 60_000;
+
+/** Runs as process 1 of the namespaces. $1: folder of the configuration. The daemon is started again when it dies, as systemd would. */
+const INIT = `
+set -eu
+mount -t sysfs sysfs /sys
+for folder in /run/libvirt /var/lib/libvirt /etc/libvirt /var/log/libvirt /var/cache/libvirt /run/dbus /run/systemd; do
+  if [ -d "$folder" ]; then mount -t tmpfs -o mode=755 tmpfs "$folder"; fi
+done
+cp "$1/qemu.conf" /etc/libvirt/qemu.conf
+ip link set lo up
+while :; do
+  libvirtd --config "$1/libvirtd.conf" --pid-file "/run/libvirt/rehost-lab.pid" || true
+  sleep 0.2
+done
+`;
+
+const QEMU_CONF = `
+user = "root"
+group = "root"
+dynamic_ownership = 0
+remember_owner = 0
+security_driver = "none"
+namespaces = []
+cgroup_controllers = []
+stdio_handler = "file"
+`;
+
+export interface LabLibvirtd {
+  /** URI of the connection, for any libvirt client on this machine. */
+  uri: string;
+  /** Folder of the pool `default`. */
+  poolFolder: string;
+  /** The daemon's log so far, for the message of a test that failed. */
+  log(): Promise<string>;
+  /** Kills the daemon with SIGKILL; its VMs go on, and a new daemon answers when this resolves. */
+  killDaemon(): Promise<void>;
+  /** Ends every VM, every network, the daemon and its folder. Idempotent. */
+  stop(): Promise<void>;
+}
+
+export interface LabOptions {
+  /** Existing folder that becomes the dir pool `default`; without it one is made and removed with the daemon. */
+  poolFolder?: string;
+  /** Named network namespace (`ip netns`) to run in; without it the daemon has one of its own with nothing but loopback. */
+  netns?: string;
+}
+
+/** Starts a private libvirtd; the caller stops it. Needs root and the packages named above; says so when they are missing. */
+export async function startLibvirtd(options: LabOptions = {}): Promise<LabLibvirtd> {
+  await requireParts();
+  const folder = await mkdtemp(join(tmpdir(), 'rehost-libvirtd-'));
+  const poolFolder = options.poolFolder ?? join(folder, 'pool');
+  await mkdir(poolFolder, { recursive: true });
+  await writeFile(join(folder, 'libvirtd.conf'), daemonConf(folder));
+  await writeFile(join(folder, 'qemu.conf'), QEMU_CONF);
+  const uri = `qemu+unix:///system?socket=${join(folder, 'libvirt-sock')}`;
+  const init = spawnInit(folder, options.netns);
+  let stopped: Promise<void> | undefined;
+  const lab: LabLibvirtd = {
+    uri,
+    poolFolder,
+    log: () => readFile(join(folder, 'libvirtd.log'), 'utf8'),
+    killDaemon: () => killDaemon(init, uri),
+    stop: () => {
+      stopped ??= stop(init, uri, folder);
+      return stopped;
+    },
+  };
+  try {
+    await ready(init, uri);
+    await virsh(uri, 'pool-define-as', 'default', 'dir', '--target', poolFolder);
+    await virsh(uri, 'pool-start', 'default');
+    await virsh(uri, 'pool-autostart', 'default');
+    return lab;
+  } catch (error) {
+    await lab.stop();
+    throw error;
+  }
+}
+
+async function requireParts(): Promise<void> {
+  if (process.getuid?.() !== 0) throw new Error('a private libvirtd needs root');
+  for (const tool of ['libvirtd', 'virsh', 'qemu-system-x86_64', 'qemu-img', 'unshare', 'setpriv', 'ip']) {
+    await run('sh', ['-c', 'command -v "$1"', 'sh', tool]).catch(() => {
+      throw new Error(
+        `a private libvirtd needs ${tool}: apt-get install libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils`,
+      );
+    });
+  }
+  // The namespaces mount over these; where no libvirt ever ran, some are missing.
+  for (const folder of ['/run/libvirt', '/var/lib/libvirt', '/etc/libvirt', '/var/log/libvirt', '/var/cache/libvirt']) {
+    await mkdir(folder, { recursive: true });
+  }
+}
+
+function daemonConf(folder: string): string {
+  return [
+    'listen_tls = 0',
+    'listen_tcp = 0',
+    `unix_sock_dir = "${folder}"`,
+    'unix_sock_rw_perms = "0700"',
+    'auth_unix_ro = "none"',
+    'auth_unix_rw = "none"',
+    `host_uuid = "${randomUUID()}"`,
+    `log_outputs = "3:file:${folder}/libvirtd.log"`,
+    '',
+  ].join('\n');
+}
+
+/** setpriv: the kernel ends unshare with this process; unshare's --kill-child ends the namespace with unshare. */
+function spawnInit(folder: string, netns: string | undefined): ChildProcess {
+  const enter = netns === undefined ? [] : ['ip', 'netns', 'exec', netns];
+  const unshare = ['unshare', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc'];
+  const own = netns === undefined ? ['--net'] : [];
+  const args = ['--pdeathsig', 'KILL', ...enter, ...unshare, ...own, 'sh', '-c', INIT, 'rehost-lab', folder];
+  return spawn('setpriv', args, { stdio: ['ignore', 'ignore', 'inherit'], detached: true });
+}
+
+async function ready(init: ChildProcess, uri: string): Promise<void> {
+  const deadline = Date.now() + READY_DEADLINE_MS;
+  for (;;) {
+    try {
+      await virsh(uri, 'uri');
+      return;
+    } catch (error) {
+      if (init.exitCode !== null || init.signalCode !== null)
+        throw new Error('the private libvirtd ended at its start');
+      if (Date.now() > deadline) throw error;
+      await sleep(100);
+    }
+  }
+}
+
+async function killDaemon(init: ChildProcess, uri: string): Promise<void> {
+  if (init.pid === undefined) throw new Error('the private libvirtd never started');
+  const [shell] = await childrenOf(init.pid);
+  if (shell === undefined) throw new Error('the private libvirtd has ended');
+  for (const pid of await childrenOf(shell)) {
+    const name = await readFile(`/proc/${pid}/comm`, 'utf8');
+    if (name.trim() !== 'libvirtd') continue;
+    process.kill(pid, 'SIGKILL');
+    while (existsSync(`/proc/${pid}`)) await sleep(20);
+  }
+  await ready(init, uri);
+}
+
+async function childrenOf(pid: number): Promise<number[]> {
+  const text = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8');
+  return text.trim().split(' ').filter(Boolean).map(Number);
+}
+
+async function stop(init: ChildProcess, uri: string, folder: string): Promise<void> {
+  if (init.exitCode === null && init.signalCode === null) {
+    const ended = new Promise((resolve) => init.once('exit', resolve));
+    try {
+      for (const vm of await names(uri, 'list')) await virsh(uri, 'destroy', vm);
+      for (const network of await names(uri, 'net-list')) await virsh(uri, 'net-destroy', network);
+    } finally {
+      init.kill('SIGKILL');
+      await ended;
+      await rm(folder, { recursive: true, force: true });
+    }
+  } else {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function names(uri: string, list: string): Promise<string[]> {
+  return (await virsh(uri, list, '--name')).split('\n').filter((name) => name !== '');
+}
+
+async function virsh(uri: string, ...args: string[]): Promise<string> {
+  const { stdout } = await run('virsh', ['--quiet', '--connect', uri, ...args], { timeout: TOOL_DEADLINE_MS });
+  return stdout;
+}
