@@ -40,7 +40,7 @@ function perform(call: string, args: unknown[]): unknown {
   } catch (error) {
     if (!(error instanceof LibvirtError) || isAlive(live)) throw error;
     drop();
-    throw asLost(error);
+    throw new LibvirtError(error.facts(true));
   }
 }
 
@@ -63,7 +63,7 @@ function connection(to: string): ConnectPtr {
     conn = open(to);
     return conn;
   } catch (error) {
-    if (error instanceof LibvirtError) throw asLost(error);
+    if (error instanceof LibvirtError) throw new LibvirtError(error.facts(true));
     throw error;
   }
 }
@@ -71,8 +71,4 @@ function connection(to: string): ConnectPtr {
 function drop(): void {
   if (conn !== undefined) close(conn);
   conn = undefined;
-}
-
-function asLost({ code, domain, message, call }: LibvirtError): LibvirtError {
-  return new LibvirtError({ code, domain, message, call, lost: true });
 }

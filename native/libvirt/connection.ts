@@ -90,5 +90,5 @@ export class LibvirtConnection {
 }
 
 function lost(call: string, message: string, code: number = VIR_ERR.RPC): LibvirtError {
-  return new LibvirtError({ code, domain: 0, message: `${call}: ${message}`, call, lost: true });
+  return new LibvirtError({ code, domain: 0, message: `${call}: ${message}`, call, errno: 0, lost: true });
 }

@@ -68,5 +68,12 @@ export async function openConsole(uri: string, domain: string): Promise<DomainCo
 }
 
 function lost(message: string): LibvirtError {
-  return new LibvirtError({ code: VIR_ERR.RPC, domain: 0, message, call: 'virDomainOpenConsole', lost: true });
+  return new LibvirtError({
+    code: VIR_ERR.RPC,
+    domain: 0,
+    message,
+    call: 'virDomainOpenConsole',
+    errno: 0,
+    lost: true,
+  });
 }

@@ -29,6 +29,8 @@ export interface LibvirtErrorFacts {
   message: string;
   /** The C function that failed. */
   call: string;
+  /** errno(3) for a VIR_ERR_SYSTEM_ERROR, else 0. */
+  errno: number;
   /** The connection is unusable: it could not be opened, or broke. Whether the call had an effect is unknown. */
   lost: boolean;
 }
@@ -39,6 +41,7 @@ export class LibvirtError extends Error implements LibvirtErrorFacts {
   readonly code: number;
   readonly domain: number;
   readonly call: string;
+  readonly errno: number;
   readonly lost: boolean;
 
   constructor(facts: LibvirtErrorFacts) {
@@ -46,6 +49,13 @@ export class LibvirtError extends Error implements LibvirtErrorFacts {
     this.code = facts.code;
     this.domain = facts.domain;
     this.call = facts.call;
+    this.errno = facts.errno;
     this.lost = facts.lost;
+  }
+
+  /** This error as it crosses a process boundary; `lost` may be set on the way. */
+  facts(lost: boolean = this.lost): LibvirtErrorFacts {
+    const { code, domain, message, call, errno } = this;
+    return { code, domain, message, call, errno, lost };
   }
 }

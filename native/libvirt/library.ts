@@ -10,7 +10,7 @@
  * `char *!` results belong to the caller: koffi copies them and calls free(3).
  */
 import koffi from 'koffi';
-import { LibvirtError } from './error.ts';
+import { LibvirtError, VIR_ERR } from './error.ts';
 
 /** A pointer to a libvirt object of one kind. Its owner must give it back with that kind's virXFree(). */
 export type Handle<K extends string> = bigint & { readonly kind: K };
@@ -67,14 +67,24 @@ export function silenceErrors(): void {
 export function lastError(call: string): LibvirtError {
   const pointer = virGetLastError();
   if (pointer === null) {
-    return new LibvirtError({ code: 0, domain: 0, message: `${call} failed without an error`, call, lost: false });
+    return new LibvirtError({
+      code: 0,
+      domain: 0,
+      message: `${call} failed without an error`,
+      call,
+      errno: 0,
+      lost: false,
+    });
   }
-  const { code, domain, message } = koffi.decode(pointer, virError) as {
+  const { code, domain, message, int1 } = koffi.decode(pointer, virError) as {
     code: number;
     domain: number;
     message: string | null;
+    int1: number;
   };
-  return new LibvirtError({ code, domain, message: message ?? `${call} failed`, call, lost: false });
+  // virReportSystemError() leaves the errno in int1.
+  const errno = code === VIR_ERR.SYSTEM_ERROR ? int1 : 0;
+  return new LibvirtError({ code, domain, message: message ?? `${call} failed`, call, errno, lost: false });
 }
 
 /** Passes on what a call returned, or throws its error when it is NULL or negative. */

@@ -30,10 +30,7 @@ export const STATUS_FD = 3;
 
 /** Any thrown value as it crosses the border. */
 export function toFailure(error: unknown): WireFailure {
-  if (error instanceof LibvirtError) {
-    const { code, domain, message, call, lost } = error;
-    return { libvirt: { code, domain, message, call, lost } };
-  }
+  if (error instanceof LibvirtError) return { libvirt: error.facts() };
   return { other: error instanceof Error ? error.message : String(error) };
 }
 

@@ -10,7 +10,7 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -78,20 +78,22 @@ export async function startLibvirtd(options: LabOptions = {}): Promise<LabLibvir
   await writeFile(join(folder, 'libvirtd.conf'), daemonConf(folder));
   await writeFile(join(folder, 'qemu.conf'), QEMU_CONF);
   const uri = `qemu+unix:///system?socket=${join(folder, 'libvirt-sock')}`;
-  const init = spawnInit(folder, options.netns);
+  const says = await open(join(folder, 'init.log'), 'w');
+  const init = spawnInit(folder, options.netns, says.fd);
+  await says.close();
   let stopped: Promise<void> | undefined;
   const lab: LabLibvirtd = {
     uri,
     poolFolder,
     log: () => readFile(join(folder, 'libvirtd.log'), 'utf8'),
-    killDaemon: () => killDaemon(init, uri),
+    killDaemon: () => killDaemon(init, uri, folder),
     stop: () => {
-      stopped ??= stop(init, uri, folder);
+      stopped ??= stop(init, uri, folder, options.netns !== undefined);
       return stopped;
     },
   };
   try {
-    await ready(init, uri);
+    await ready(init, uri, folder);
     await virsh(uri, 'pool-define-as', 'default', 'dir', '--target', poolFolder);
     await virsh(uri, 'pool-start', 'default');
     await virsh(uri, 'pool-autostart', 'default');
@@ -132,30 +134,31 @@ function daemonConf(folder: string): string {
 }
 
 /** setpriv: the kernel ends unshare with this process; unshare's --kill-child ends the namespace with unshare. */
-function spawnInit(folder: string, netns: string | undefined): ChildProcess {
+function spawnInit(folder: string, netns: string | undefined, says: number): ChildProcess {
   const enter = netns === undefined ? [] : ['ip', 'netns', 'exec', netns];
   const unshare = ['unshare', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc'];
   const own = netns === undefined ? ['--net'] : [];
   const args = ['--pdeathsig', 'KILL', ...enter, ...unshare, ...own, 'sh', '-c', INIT, 'rehost-lab', folder];
-  return spawn('setpriv', args, { stdio: ['ignore', 'ignore', 'inherit'], detached: true });
+  return spawn('setpriv', args, { stdio: ['ignore', 'ignore', says], detached: true });
 }
 
-async function ready(init: ChildProcess, uri: string): Promise<void> {
+async function ready(init: ChildProcess, uri: string, folder: string): Promise<void> {
   const deadline = Date.now() + READY_DEADLINE_MS;
   for (;;) {
     try {
       await virsh(uri, 'uri');
       return;
     } catch (error) {
-      if (init.exitCode !== null || init.signalCode !== null)
-        throw new Error('the private libvirtd ended at its start');
+      if (init.exitCode !== null || init.signalCode !== null) {
+        throw new Error(`the private libvirtd ended: ${await readFile(join(folder, 'init.log'), 'utf8')}`);
+      }
       if (Date.now() > deadline) throw error;
       await sleep(100);
     }
   }
 }
 
-async function killDaemon(init: ChildProcess, uri: string): Promise<void> {
+async function killDaemon(init: ChildProcess, uri: string, folder: string): Promise<void> {
   if (init.pid === undefined) throw new Error('the private libvirtd never started');
   const [shell] = await childrenOf(init.pid);
   if (shell === undefined) throw new Error('the private libvirtd has ended');
@@ -165,7 +168,7 @@ async function killDaemon(init: ChildProcess, uri: string): Promise<void> {
     process.kill(pid, 'SIGKILL');
     while (existsSync(`/proc/${pid}`)) await sleep(20);
   }
-  await ready(init, uri);
+  await ready(init, uri, folder);
 }
 
 async function childrenOf(pid: number): Promise<number[]> {
@@ -173,18 +176,21 @@ async function childrenOf(pid: number): Promise<number[]> {
   return text.trim().split(' ').filter(Boolean).map(Number);
 }
 
-async function stop(init: ChildProcess, uri: string, folder: string): Promise<void> {
-  if (init.exitCode === null && init.signalCode === null) {
-    const ended = new Promise((resolve) => init.once('exit', resolve));
+/** The VMs and the daemon end with their process namespace; networks first, where the network namespace is the caller's and stays. */
+async function stop(init: ChildProcess, uri: string, folder: string, sharedNetns: boolean): Promise<void> {
+  const ended = new Promise<void>((resolve) => init.once('exit', () => resolve()));
+  try {
+    if (init.exitCode !== null || init.signalCode !== null) return;
     try {
-      for (const vm of await names(uri, 'list')) await virsh(uri, 'destroy', vm);
-      for (const network of await names(uri, 'net-list')) await virsh(uri, 'net-destroy', network);
+      if (sharedNetns) for (const network of await names(uri, 'net-list')) await virsh(uri, 'net-destroy', network);
     } finally {
-      init.kill('SIGKILL');
+      // unshare ends after process 1 of the namespace, and that one after everything else in it: nothing is left then.
+      const [shell] = init.pid === undefined ? [] : await childrenOf(init.pid);
+      if (shell === undefined) init.kill('SIGKILL');
+      else process.kill(shell, 'SIGKILL');
       await ended;
-      await rm(folder, { recursive: true, force: true });
     }
-  } else {
+  } finally {
     await rm(folder, { recursive: true, force: true });
   }
 }
