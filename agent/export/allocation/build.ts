@@ -1,0 +1,79 @@
+/** The allocation map of a disk, from its partition table and the file systems that are understood. */
+import { SysError } from '../../../native/errors.ts';
+import { ext4Free } from './ext4.ts';
+import type { MapLists } from './map.ts';
+import { type Partition, readPartitions } from './partitions.ts';
+import { RangeBuilder, subtract } from './ranges.ts';
+import { otherFormat } from './signatures.ts';
+import { Inconsistent, type StructureSource } from './source.ts';
+import { swapFree } from './swap.ts';
+
+/** What was found in one area, for the log. */
+export interface AreaReport {
+  start: number;
+  end: number;
+  /** 'ext4', 'swap', or 'unknown' with the reason. */
+  found: string;
+}
+
+export interface BuiltMap extends MapLists {
+  areas: AreaReport[];
+}
+
+/**
+ * Builds the map. Whatever is not understood (both partition tables, gaps, boot code, other file systems) is unknown,
+ * never free. The same holds for an area whose structures cannot be read: reading it for the copy will name the range.
+ */
+export function buildMap(source: StructureSource): BuiltMap {
+  const free = new RangeBuilder();
+  const known = new RangeBuilder();
+  const areas: AreaReport[] = [];
+  for (const area of areasOf(source, areas)) {
+    const report = readArea(source, area, free, known);
+    areas.push({ ...area, found: report });
+  }
+  const knownRanges = known.finish();
+  const unknown = new RangeBuilder();
+  subtract(0, source.sizeBytes, knownRanges, (start, end) => unknown.add(start, end));
+  return { sizeBytes: source.sizeBytes, free: free.finish(), unknown: unknown.finish(), areas };
+}
+
+/** The partitions; the whole disk where there is no table; nothing where the table does not hold together. */
+function areasOf(source: StructureSource, areas: AreaReport[]): Partition[] {
+  const whole = { start: 0, end: source.sizeBytes };
+  try {
+    const table = readPartitions(source);
+    return table.kind === 'none' ? [whole] : table.partitions;
+  } catch (error) {
+    areas.push({ ...whole, found: notUnderstood(error) });
+    return [];
+  }
+}
+
+function readArea(source: StructureSource, area: Partition, free: RangeBuilder, known: RangeBuilder): string {
+  try {
+    const other = otherFormat(source, area.start, area.end);
+    if (other !== undefined) return `unknown: ${other}`;
+    const ext4 = ext4Free(source, area.start, area.end);
+    const swap = swapFree(source, area.start, area.end);
+    if (ext4 && swap) return 'unknown: it looks like ext4 and like swap';
+    if (ext4) {
+      free.addAll(ext4.free);
+      known.add(area.start, ext4.end);
+      return 'ext4';
+    }
+    if (swap) {
+      free.add(swap.start, swap.end);
+      known.add(area.start, swap.end);
+      return 'swap';
+    }
+    return 'unknown';
+  } catch (error) {
+    return notUnderstood(error);
+  }
+}
+
+function notUnderstood(error: unknown): string {
+  if (error instanceof Inconsistent || error instanceof SysError) return `unknown: ${error.message}`;
+  throw error;
+}

@@ -1,0 +1,102 @@
+/** Sorted, disjoint byte ranges in little memory: pairs of start and end in one array, which threads can share. */
+
+/** Ranges that one list holds at most: 16 MiB. A more fragmented disk loses its smallest ranges, see RangeBuilder. */
+export const RANGES_MAX = 1024 * 1024;
+
+/** Collects ranges in ascending order. Adjacent ones are joined. */
+export class RangeBuilder {
+  #pairs = new Float64Array(2 * 1024);
+  #count = 0;
+  #grain = 0;
+  readonly #max: number;
+
+  /**
+   * Never holds more than `max` ranges: when full, those shorter than a grain, which doubles each time, are dropped. Only
+   * for lists where a missing range is safe (free ranges: what is missing is copied).
+   */
+  constructor(max: number = RANGES_MAX) {
+    this.#max = max;
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Adds [start, end), bytes. RangeError when it begins before the end of the last one. */
+  add(start: number, end: number): void {
+    if (end <= start) return;
+    const last = this.#count === 0 ? -1 : (this.#pairs[2 * this.#count - 1] ?? -1);
+    if (start < last) throw new RangeError(`Range ${start} begins before the last one's end, ${last}.`);
+    if (start === last) {
+      this.#pairs[2 * this.#count - 1] = end;
+      return;
+    }
+    // Ranges this short were dropped before; taking them now would only fill the list again.
+    if (this.#count === this.#max) this.#thin();
+    if (2 * this.#count === this.#pairs.length) {
+      const larger = new Float64Array(this.#pairs.length * 2);
+      larger.set(this.#pairs);
+      this.#pairs = larger;
+    }
+    this.#pairs[2 * this.#count] = start;
+    this.#pairs[2 * this.#count + 1] = end;
+    this.#count++;
+  }
+
+  /** Adds all ranges of another list, which must lie behind this one's. */
+  addAll(pairs: Float64Array): void {
+    for (let i = 0; i + 1 < pairs.length; i += 2) this.add(pairs[i] ?? 0, pairs[i + 1] ?? 0);
+  }
+
+  #thin(): void {
+    while (this.#count > this.#max / 2) {
+      this.#grain = Math.max(4096, this.#grain * 2);
+      let kept = 0;
+      for (let i = 0; i < this.#count; i++) {
+        const start = this.#pairs[2 * i] ?? 0;
+        const end = this.#pairs[2 * i + 1] ?? 0;
+        if (end - start < this.#grain) continue;
+        this.#pairs[2 * kept] = start;
+        this.#pairs[2 * kept + 1] = end;
+        kept++;
+      }
+      this.#count = kept;
+    }
+  }
+
+  /** The list, in memory that threads can share. */
+  finish(): Float64Array<SharedArrayBuffer> {
+    const shared = new Float64Array(new SharedArrayBuffer(this.#count * 16));
+    shared.set(this.#pairs.subarray(0, this.#count * 2));
+    return shared;
+  }
+}
+
+/** Index of the first range that ends behind `offset`; the number of ranges when there is none. */
+export function firstBehind(pairs: Float64Array, offset: number): number {
+  let low = 0;
+  let high = pairs.length / 2;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((pairs[2 * middle + 1] ?? 0) <= offset) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** What `ranges` leaves of [start, end), in order; `cut` is sorted. Both are lists of pairs. */
+export function subtract(
+  start: number,
+  end: number,
+  cut: Float64Array,
+  visit: (start: number, end: number) => void,
+): void {
+  let at = start;
+  for (let i = firstBehind(cut, start); 2 * i < cut.length; i++) {
+    const cutStart = cut[2 * i] ?? 0;
+    if (cutStart >= end) break;
+    if (cutStart > at) visit(at, cutStart);
+    at = Math.max(at, cut[2 * i + 1] ?? 0);
+  }
+  if (at < end) visit(at, end);
+}

@@ -1,0 +1,317 @@
+/** Allocation maps against mke2fs's own tools: dumpe2fs is the independent reader of the bitmaps. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { closeSync, ftruncateSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, it } from 'node:test';
+import { buildMap } from '../../../agent/export/allocation/build.ts';
+import { AllocationMap } from '../../../agent/export/allocation/map.ts';
+import { DeviceSource } from '../../../agent/export/allocation/source.ts';
+import { BlockDevice } from '../../../native/block.ts';
+
+const MIB = 1024 * 1024;
+const folder = mkdtempSync(join(tmpdir(), 'rehost-allocation-'));
+after(() => rmSync(folder, { recursive: true, force: true }));
+let serial = 0;
+
+function image(bytes: number): string {
+  const path = join(folder, `image-${serial++}`);
+  const fd = openSync(path, 'w');
+  ftruncateSync(fd, bytes);
+  closeSync(fd);
+  return path;
+}
+
+function patch(path: string, offset: number, bytes: Buffer): void {
+  const fd = openSync(path, 'r+');
+  writeSync(fd, bytes, 0, bytes.length, offset);
+  closeSync(fd);
+}
+
+function mapOf(path: string) {
+  const device = BlockDevice.open(path, { write: false, direct: false });
+  const source = new DeviceSource(device, device.sizeBytes);
+  try {
+    return buildMap(source);
+  } finally {
+    source.free();
+    device.close();
+  }
+}
+
+/** Free ranges by dumpe2fs, joined, bytes from the file system's start. */
+function dumpe2fsFree(path: string): [number, number][] {
+  const text = execFileSync('dumpe2fs', [path], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'ignore'],
+    maxBuffer: 1 << 28,
+  });
+  const blockBytes = Number(/^Block size:\s+(\d+)/m.exec(text)?.[1]);
+  // With bigalloc a number names a cluster by its first block.
+  const unitBytes = Number(/^Cluster size:\s+(\d+)/m.exec(text)?.[1] ?? blockBytes);
+  const ranges: [number, number][] = [];
+  for (const line of text.matchAll(/^ {2}Free blocks: (.*)$/gm)) {
+    for (const part of (line[1] ?? '').split(', ').filter((one) => one !== '')) {
+      const [from = '', to = from] = part.split('-');
+      const start = Number(from) * blockBytes;
+      const last = ranges.at(-1);
+      const end = Number(to) * blockBytes + unitBytes;
+      if (last && last[1] === start) last[1] = end;
+      else ranges.push([start, end]);
+    }
+  }
+  return ranges;
+}
+
+function pairs(list: Float64Array): [number, number][] {
+  const result: [number, number][] = [];
+  for (let i = 0; i < list.length; i += 2) result.push([list[i] ?? -1, list[i + 1] ?? -1]);
+  return result;
+}
+
+/** A tree with many small files, made once. */
+function tree(): string {
+  const path = join(folder, 'tree');
+  mkdirSync(path, { recursive: true });
+  for (let i = 0; i < 200; i++) writeFileSync(join(path, `file-${i}`), Buffer.alloc(1000 + i * 137, i + 1));
+  return path;
+}
+
+function mke2fs(path: string, options: string[], size?: string): void {
+  const where = size === undefined ? [path] : [path, size];
+  execFileSync('mke2fs', ['-q', '-F', '-d', tree(), ...options, ...where], { stdio: ['ignore', 'ignore', 'inherit'] });
+}
+
+/** Deletes every other file, so that the free blocks are fragmented. */
+function fragment(path: string): void {
+  const commands = Array.from({ length: 100 }, (_, i) => `rm file-${2 * i}`).join('\n');
+  const script = join(folder, 'debugfs-script');
+  writeFileSync(script, commands);
+  execFileSync('debugfs', ['-w', '-f', script, path], { stdio: 'ignore' });
+}
+
+describe('ext4 free blocks', () => {
+  const kinds: Record<string, string[]> = {
+    'ext4 as Debian makes it': ['-t', 'ext4'],
+    'ext2 with 1 KiB blocks': ['-t', 'ext2', '-b', '1024'],
+    'ext3 without checksums': ['-t', 'ext3', '-b', '4096'],
+    'ext4 with 1 KiB blocks and 64 bit': ['-t', 'ext4', '-b', '1024', '-O', '64bit,flex_bg'],
+    'ext4 without flex_bg and 64bit': ['-t', 'ext4', '-O', '^flex_bg,^64bit,^resize_inode', '-b', '2048'],
+    'ext4 with meta_bg': ['-t', 'ext4', '-b', '1024', '-O', 'meta_bg,^resize_inode'],
+    'ext4 with uninit_bg in place of metadata_csum': ['-t', 'ext4', '-O', '^metadata_csum,uninit_bg'],
+    'ext4 with bigalloc': ['-t', 'ext4', '-O', 'bigalloc', '-C', '65536'],
+    'ext4 with sparse_super2': ['-t', 'ext4', '-O', 'sparse_super2,^resize_inode'],
+    'ext4 with many small groups': ['-t', 'ext4', '-b', '1024', '-g', '1024', '-N', '4096'],
+  };
+  for (const [name, options] of Object.entries(kinds)) {
+    it(`agrees with dumpe2fs: ${name}`, () => {
+      const path = image(300 * MIB);
+      mke2fs(path, options);
+      fragment(path);
+      const map = mapOf(path);
+      assert.deepEqual(
+        map.areas.map((area) => area.found),
+        ['ext4'],
+      );
+      const expected = dumpe2fsFree(path);
+      assert.ok(expected.length > 3, 'the image is fragmented');
+      // An uninitialised group keeps its room for descriptors: fewer free blocks than dumpe2fs says are allowed there, more never.
+      const ours = pairs(map.free);
+      const total = (list: [number, number][]): number => list.reduce((sum, [start, end]) => sum + end - start, 0);
+      for (const [start, end] of ours) {
+        assert.ok(
+          expected.some(([from, to]) => from <= start && end <= to),
+          `${start}-${end} is free for dumpe2fs too`,
+        );
+      }
+      assert.ok(total(ours) >= total(expected) - 4 * MIB, `${total(ours)} of ${total(expected)} free bytes found`);
+      assert.ok(total(ours) > 200 * MIB);
+    });
+  }
+
+  it('is exact where every group has its bitmap', () => {
+    const path = image(300 * MIB);
+    mke2fs(path, ['-t', 'ext4', '-O', '^uninit_bg,^metadata_csum']);
+    fragment(path);
+    assert.deepEqual(pairs(mapOf(path).free), dumpe2fsFree(path));
+  });
+
+  it('takes the file system shorter than its partition, and the rest as unknown', () => {
+    const path = image(300 * MIB);
+    mke2fs(path, ['-t', 'ext4'], '100M');
+    const map = mapOf(path);
+    assert.deepEqual(pairs(map.unknown), [[100 * MIB, 300 * MIB]]);
+    assert.ok(pairs(map.free).every(([, end]) => end <= 100 * MIB));
+  });
+
+  const untrusted: Record<string, (path: string) => void> = {
+    'needs_recovery set': (path) =>
+      execFileSync('debugfs', ['-w', '-R', 'feature needs_recovery', path], { stdio: 'ignore' }),
+    'not cleanly unmounted': (path) => patch(path, 1024 + 0x3a, Buffer.from([0, 0])),
+    'marked with errors': (path) => patch(path, 1024 + 0x3a, Buffer.from([3, 0])),
+    'an unknown incompatible feature': (path) => patch(path, 1024 + 0x63, Buffer.from([0x80])),
+    'a size beyond the partition': (path) => patch(path, 1024 + 0x4, Buffer.from([0xff, 0xff, 0xff, 0x7f])),
+    'an absurd block size': (path) => patch(path, 1024 + 0x18, Buffer.from([0xff])),
+    'no blocks per group': (path) => patch(path, 1024 + 0x20, Buffer.alloc(4)),
+    'a bitmap that disagrees with its count': (path) => {
+      const text = execFileSync('dumpe2fs', [path], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+      const block = Number(/Block bitmap at (\d+)/.exec(text)?.[1]);
+      patch(path, block * 4096 + 2000, Buffer.from([0x55]));
+    },
+    'a bitmap outside of the file system': (path) => patch(path, 4096, Buffer.from([0xff, 0xff, 0xff, 0x7f])),
+    'a mark of LUKS': (path) => patch(path, 0, Buffer.from('LUKS\xba\xbe', 'latin1')),
+    'a mark of LVM': (path) => patch(path, 512, Buffer.from('LABELONE')),
+    'a mark of Btrfs': (path) => patch(path, 65536 + 64, Buffer.from('_BHRfS_M')),
+    'a mark of ZFS': (path) => patch(path, 128 * 1024 + 5 * 1024, Buffer.from('0cb1ba0000000000', 'hex')),
+    'a mark of md 1.0 at the end': (path) => patch(path, 64 * MIB - 8192, Buffer.from('fc4e2ba9', 'hex')),
+  };
+  for (const [name, damage] of Object.entries(untrusted)) {
+    it(`frees nothing with ${name}`, () => {
+      const path = image(64 * MIB);
+      mke2fs(path, ['-t', 'ext4', '-b', '4096']);
+      assert.ok(pairs(mapOf(path).free).length > 0);
+      damage(path);
+      const map = mapOf(path);
+      assert.deepEqual(pairs(map.free), []);
+      assert.deepEqual(pairs(map.unknown), [[0, 64 * MIB]]);
+    });
+  }
+
+  it('never throws and never frees outside of the disk on random superblocks', () => {
+    const path = image(8 * MIB);
+    mke2fs(path, ['-t', 'ext4', '-b', '1024']);
+    let state = 12345;
+    const random = (below: number): number => {
+      state = (Math.imul(state, 1103515245) + 12345) >>> 0;
+      return (state >>> 8) % below;
+    };
+    for (let round = 0; round < 300; round++) {
+      // Superblock and first descriptors; the magic stays often enough.
+      patch(path, 1024 + random(3072), Buffer.from([random(256), random(256), random(256)].slice(0, 1 + random(3))));
+      const map = mapOf(path);
+      for (const [start, end] of pairs(map.free)) assert.ok(start >= 0 && start < end && end <= 8 * MIB);
+      if (round % 20 === 19) mke2fs(path, ['-t', 'ext4', '-b', '1024']);
+    }
+  });
+});
+
+describe('swap', () => {
+  it('keeps the first page of a swap partition and frees the rest', () => {
+    const path = image(16 * MIB);
+    execFileSync('mkswap', ['-L', 'lab', path], { stdio: 'ignore' });
+    const map = mapOf(path);
+    assert.deepEqual(pairs(map.free), [[4096, 16 * MIB]]);
+    assert.deepEqual(
+      map.areas.map((area) => area.found),
+      ['swap'],
+    );
+  });
+
+  it('frees nothing of a hibernated one', () => {
+    const path = image(16 * MIB);
+    execFileSync('mkswap', [path], { stdio: 'ignore' });
+    patch(path, 4086, Buffer.from('S1SUSPEND\0'));
+    assert.deepEqual(pairs(mapOf(path).free), []);
+  });
+});
+
+describe('partition tables', () => {
+  function sfdisk(path: string, script: string): void {
+    execFileSync('sfdisk', ['-q', path], { input: script, stdio: ['pipe', 'ignore', 'pipe'] });
+  }
+  function fill(path: string, partition: string, at: number): void {
+    // The same bytes as the partition's start, so that only the table decides where they lie.
+    execFileSync('dd', [`if=${partition}`, `of=${path}`, 'bs=1M', `seek=${at / MIB}`, 'conv=notrunc,sparse'], {
+      stdio: 'ignore',
+    });
+  }
+  function part(): string {
+    const path = image(32 * MIB);
+    mke2fs(path, ['-t', 'ext4', '-b', '4096']);
+    return path;
+  }
+
+  for (const label of ['gpt', 'dos']) {
+    it(`finds ext4 and swap behind a ${label} table`, () => {
+      const path = image(128 * MIB);
+      sfdisk(path, `label: ${label}\nstart=2048,size=65536\nstart=67584,size=65536\nstart=133120,size=16384\n`);
+      const ext4 = part();
+      const swap = image(32 * MIB);
+      execFileSync('mkswap', [swap], { stdio: 'ignore' });
+      fill(path, ext4, MIB);
+      fill(path, swap, 33 * MIB);
+      const map = mapOf(path);
+      assert.deepEqual(
+        map.areas.map((area) => area.found),
+        ['ext4', 'swap', 'unknown'],
+      );
+      const expected = pairs(mapOf(ext4).free).map(([start, end]) => [start + MIB, end + MIB]);
+      assert.deepEqual(pairs(map.free), [...expected, [33 * MIB + 4096, 65 * MIB]]);
+      assert.deepEqual(pairs(map.unknown), [
+        [0, MIB],
+        [65 * MIB, 128 * MIB],
+      ]);
+    });
+  }
+
+  it('follows logical partitions', () => {
+    const path = image(128 * MIB);
+    sfdisk(
+      path,
+      'label: dos\nstart=2048,size=2048\nstart=4096,type=5\nstart=6144,size=65536\nstart=73728,size=65536\n',
+    );
+    fill(path, part(), 3 * MIB);
+    fill(path, part(), 36 * MIB);
+    assert.deepEqual(
+      mapOf(path).areas.map((area) => [area.start, area.found]),
+      [
+        [MIB, 'unknown'],
+        [3 * MIB, 'ext4'],
+        [36 * MIB, 'ext4'],
+      ],
+    );
+  });
+
+  const broken: Record<string, (path: string) => void> = {
+    'a GPT header with a flipped bit': (path) => patch(path, 512 + 40, Buffer.from([0x99])),
+    'a GPT entry with a flipped bit': (path) => patch(path, 1024 + 32, Buffer.from([0x99])),
+    'a GPT without its header': (path) => patch(path, 512, Buffer.alloc(512)),
+  };
+  for (const [name, damage] of Object.entries(broken)) {
+    it(`frees nothing with ${name}`, () => {
+      const path = image(64 * MIB);
+      sfdisk(path, 'label: gpt\nstart=2048,size=65536\n');
+      fill(path, part(), MIB);
+      assert.ok(mapOf(path).free.length > 0);
+      damage(path);
+      const map = mapOf(path);
+      assert.equal(map.free.length, 0);
+      assert.deepEqual(pairs(map.unknown), [[0, 64 * MIB]]);
+    });
+  }
+
+  it('ends a chain of extended partitions that turns back', () => {
+    const path = image(64 * MIB);
+    sfdisk(path, 'label: dos\nstart=2048,type=5\nstart=4096,size=2048\n');
+    const link = Buffer.alloc(16);
+    link.writeUInt8(5, 4);
+    link.writeUInt32LE(0, 8);
+    link.writeUInt32LE(2048, 12);
+    patch(path, 2048 * 512 + 446 + 16, link);
+    assert.match(mapOf(path).areas[0]?.found ?? '', /out of its order/);
+  });
+
+  it('answers extents in order and without gaps', () => {
+    const path = image(32 * MIB);
+    mke2fs(path, ['-t', 'ext4', '-b', '4096']);
+    const map = new AllocationMap(mapOf(path));
+    let at = 5000;
+    for (const extent of map.extents(5000, 20 * MIB)) {
+      assert.equal(extent.start, at);
+      assert.ok(extent.end > extent.start);
+      at = extent.end;
+    }
+    assert.equal(at, 5000 + 20 * MIB);
+  });
+});
