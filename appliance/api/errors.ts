@@ -20,6 +20,7 @@ export const ERROR_CODES = {
   REQUEST_INVALID: { status: 400, safe: UNCHANGED, next: 'Correct the named field and send the request again.' },
   REQUEST_TOO_LARGE: { status: 413, safe: UNCHANGED, next: 'Send less in one request; the limit is named.' },
   NOT_AUTHORISED: { status: 401, safe: UNCHANGED, next: 'Use the local socket, or send a valid bearer token.' },
+  ROLE_TOO_LOW: { status: 403, safe: UNCHANGED, next: 'Use a token of the role that is named, or the local socket.' },
   NOT_FOUND: { status: 404, safe: UNCHANGED, next: 'List the resource and use a name or id from the list.' },
   MACHINE_UNKNOWN: { status: 404, safe: UNCHANGED, next: "Run 'rehost machines' and use an id or name from the list." },
   MACHINE_NOT_APPROVED: {
@@ -76,6 +77,11 @@ export const ERROR_CODES = {
     status: 409,
     safe: UNCHANGED,
     next: 'Install OVMF on the hypervisor, or choose another one.',
+  },
+  PXE_UNAVAILABLE: {
+    status: 500,
+    safe: 'Nothing was changed; machines cannot boot over the network until this is mended.',
+    next: "Read dnsmasq's message; mend what it names and start the service again.",
   },
   IMAGE_MISSING: { status: 500, safe: UNCHANGED, next: "Build the images first: 'make images'." },
   TRANSFER_VM_SILENT: {

@@ -34,11 +34,7 @@ export async function pairingCode(publicKeyDer: Uint8Array, caDer: Uint8Array): 
 
 /** A typed code as it is compared: upper case, without dashes and spaces, O read as 0, I and L as 1. */
 export function normalisePairingCode(typed: string): string {
-  return typed
-    .toUpperCase()
-    .replace(/[\s-]/g, '')
-    .replace(/O/g, '0')
-    .replace(/[IL]/g, '1');
+  return typed.toUpperCase().replace(/[\s-]/g, '').replace(/O/g, '0').replace(/[IL]/g, '1');
 }
 
 function sha256(bytes: Uint8Array): Buffer {

@@ -1,7 +1,7 @@
 /** The REST API under /api/v1: resources, requests and answers. Every route is in routes/, one file per resource. */
 import Type, { type Static } from 'typebox';
 import { Inventory } from './inventory.ts';
-import { Job, JobProgress } from './job.ts';
+import { GivenName, Job, JobProgress } from './job.ts';
 
 export const API_PREFIX = '/api/v1';
 
@@ -63,6 +63,35 @@ export const Health = Type.Object({
   jobsRunning: Type.Integer(),
 });
 export type Health = Static<typeof Health>;
+
+/** What a bearer token may do; each role may do what the ones before it may. */
+export const Role = Type.Union([Type.Literal('viewer'), Type.Literal('operator'), Type.Literal('admin')]);
+export type Role = Static<typeof Role>;
+export const TokenRequest = Type.Object(
+  {
+    name: GivenName,
+    role: Role,
+    /** Days until it expires; never, where it is left out. */
+    days: Type.Optional(Type.Integer({ minimum: 1, maximum: 3650 })),
+  },
+  { additionalProperties: false },
+);
+export type TokenRequest = Static<typeof TokenRequest>;
+export const TokenView = Type.Object({
+  name: Type.String(),
+  role: Role,
+  createdAt: Type.String(),
+  expiresAt: Type.Union([Type.String(), Type.Null()]),
+});
+export type TokenView = Static<typeof TokenView>;
+/** The token itself is shown this once; only its hash is kept. */
+export const CreatedToken = Type.Object({
+  name: Type.String(),
+  role: Role,
+  expiresAt: Type.Union([Type.String(), Type.Null()]),
+  token: Type.String(),
+});
+export type CreatedToken = Static<typeof CreatedToken>;
 
 /** Events of the stream at /api/v1/events (WebSocket). The cursor grows by one; a client that reconnects says the last one it saw. */
 export const ApiEvent = Type.Object({

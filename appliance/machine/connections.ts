@@ -63,8 +63,11 @@ export class Connections<C extends Channel> {
       reject(new RehostError(this.#missing, `The ${this.#kind} '${id}' did not dial in within ${deadlineMs} ms.`));
     }, deadlineMs);
     const aborted = (): void => {
-      // throwIfAborted chooses the error: the abort's own, or JOB_CANCELLED.
-      if (signal) Promise.try(throwIfAborted, signal).catch(reject);
+      try {
+        if (signal) throwIfAborted(signal);
+      } catch (error) {
+        reject(error);
+      }
     };
     signal?.addEventListener('abort', aborted, { once: true });
     try {

@@ -105,7 +105,8 @@ export class Machines extends EventEmitter<{ change: [machineId: string] }> {
       });
     });
     const peer = this.#waiting.remove(id)?.peer;
-    if (peer?.open) this.agents.set(id, peer);
+    // A channel that was opened since the approval became durable is the newer one.
+    if (peer?.open && !this.agents.get(id)) this.agents.set(id, peer);
     this.emit('change', id);
     return this.find(id);
   }

@@ -2,6 +2,7 @@
 import Type, { type Static } from 'typebox';
 import { Inventory } from '../api/inventory.ts';
 import { Job } from '../api/job.ts';
+import { Role } from '../api/rest.ts';
 
 export const STORE_VERSION = 1;
 
@@ -29,9 +30,6 @@ export const StoredReceiver = Type.Object({
   sessionHash: Type.Union([Sha256Hex, Type.Null()]),
 });
 export type StoredReceiver = Static<typeof StoredReceiver>;
-
-export const Role = Type.Union([Type.Literal('viewer'), Type.Literal('operator'), Type.Literal('admin')]);
-export type Role = Static<typeof Role>;
 
 /** A bearer token of the REST API. */
 export const StoredToken = Type.Object({

@@ -17,6 +17,7 @@ export class Store {
   readonly #lock: StoreLock;
   #durable: StoreData;
   #last: Promise<unknown> = Promise.resolve();
+  #closed = false;
 
   private constructor(low: Low<StoreData>, lock: StoreLock) {
     this.#low = low;
@@ -49,6 +50,8 @@ export class Store {
    * the order of the calls. Where `change` throws, the result breaks the schema, or the write fails, the state stays as it was.
    */
   async update<T>(change: (draft: StoreData) => T): Promise<T> {
+    // Without the lock the file is another process's.
+    if (this.#closed) throw new RehostError('INTERNAL', 'The state was to be changed after it was closed.');
     const result = this.#last.then(() => this.#apply(change));
     // The queue goes on after a failed update; its caller gets the failure from `result`.
     this.#last = result.catch(() => undefined);
@@ -72,6 +75,7 @@ export class Store {
 
   /** Waits for updates under way, then gives the folder free. */
   async close(): Promise<void> {
+    this.#closed = true;
     await this.#last;
     await this.#lock.release();
   }

@@ -1,7 +1,8 @@
 /** Bearer tokens of the REST API and other 256-bit secrets: only their hashes are stored. */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { RehostError } from '../api/errors.ts';
-import type { Role } from './schema.ts';
+import type { Role } from '../api/rest.ts';
+
 import type { Store } from './store.ts';
 
 const SECRET_BYTES = 32;

@@ -1,0 +1,83 @@
+/** The HTTP servers' common frame: limits, error answers, schema checks that change nothing. */
+import http from 'node:http';
+import https from 'node:https';
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
+import websocket from '@fastify/websocket';
+import Fastify, { type FastifyBaseLogger } from 'fastify';
+import { RehostError, toWire } from './api/errors.ts';
+import { FRAME_MAX_BYTES } from './api/peer.ts';
+import { answerErrors, replyWithError } from './error-reply.ts';
+
+/** The largest order is far below. */
+export const BODY_MAX_BYTES = 64 * 1024;
+const CONNECTIONS_MAX = 1024;
+const HEADERS_DEADLINE_MS = 10_000;
+const REQUEST_DEADLINE_MS = 30_000;
+/** Generous: a source machine under emulation needs seconds for a handshake. */
+const TLS_DEADLINE_MS = 30_000;
+/** An open channel's other end has this long to answer our close, then it is cut off. */
+const CLOSE_DEADLINE_MS = 1_000;
+const CLOSE_GOING_AWAY = 1001;
+
+export interface ServerKind {
+  /** Server certificate's chain and key, for HTTPS; plain HTTP where left out. */
+  tls?: { cert: string; key: string };
+  log: FastifyBaseLogger;
+}
+
+/** One JSON object per line to the stream; Fastify's own pino, so that everything logs in one form. */
+export function makeLog(stream: NodeJS.WritableStream): FastifyBaseLogger {
+  return Fastify({ logger: { stream: { write: (line) => void stream.write(line) } } }).log;
+}
+
+/** A Fastify instance with nothing registered but the frame. */
+export async function makeApp(kind: ServerKind) {
+  const app = Fastify({
+    loggerInstance: kind.log,
+    disableRequestLogging: true,
+    bodyLimit: BODY_MAX_BYTES,
+    forceCloseConnections: true,
+    routerOptions: { maxParamLength: 256 },
+    // What is wrong is refused, not repaired: unknown fields are not dropped, strings do not become numbers.
+    ajv: { customOptions: { removeAdditional: false, coerceTypes: false, useDefaults: false, allErrors: false } },
+    serverFactory: (handler) => {
+      const server = kind.tls
+        ? https.createServer({ ...kind.tls, minVersion: 'TLSv1.3', handshakeTimeout: TLS_DEADLINE_MS }, handler)
+        : http.createServer(handler);
+      server.headersTimeout = HEADERS_DEADLINE_MS;
+      server.requestTimeout = REQUEST_DEADLINE_MS;
+      server.maxConnections = CONNECTIONS_MAX;
+      return server;
+    },
+    clientErrorHandler: (error, socket) => {
+      if (!socket.writable) return;
+      const body = JSON.stringify(toWire(new RehostError('REQUEST_INVALID', `This is not HTTP: ${error.message}.`)));
+      const head = `HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}`;
+      socket.end(`${head}\r\nConnection: close\r\n\r\n${body}`);
+    },
+    frameworkErrors: (error, request, reply) => void replyWithError(error, request, reply),
+  }).withTypeProvider<TypeBoxTypeProvider>();
+  answerErrors(app);
+  // Answers are typed by their schemas at compile time; serialising by schema would drop fields in silence.
+  app.setSerializerCompiler(() => (data) => JSON.stringify(data));
+  await app.register(websocket, {
+    // Frames are small and secrets travel in them: no compression.
+    options: { maxPayload: FRAME_MAX_BYTES, perMessageDeflate: false },
+    // The socket's own 'close' follows; its listeners do what is to be done.
+    errorHandler: (error, socket, request) => {
+      request.log.warn({ err: error }, 'a WebSocket broke');
+      socket.terminate();
+    },
+    preClose(done) {
+      for (const socket of this.websocketServer.clients) {
+        socket.close(CLOSE_GOING_AWAY, 'the orchestrator stops');
+        const timer = setTimeout(() => socket.terminate(), CLOSE_DEADLINE_MS);
+        socket.once('close', () => clearTimeout(timer));
+      }
+      this.websocketServer.close(() => done());
+    },
+  });
+  return app;
+}
+
+export type App = Awaited<ReturnType<typeof makeApp>>;
