@@ -2,16 +2,15 @@
  * How agents and receivers reach the orchestrator: WebSocket over TLS 1.3 with its CA pinned, again and again for ever.
  * The certificate is checked by ORCHESTRATOR_NAME, not by the address dialled, which may change.
  */
-import { WebSocket } from 'ws';
+import type { ConnectionOptions } from 'node:tls';
+import { type ClientOptions, WebSocket } from 'ws';
 import { RehostError } from './errors.ts';
 import { FRAME_MAX_BYTES } from './peer.ts';
-import { ORCHESTRATOR_NAME } from './transfer.ts';
+import { ORCHESTRATOR_NAME, SILENCE_DEADLINE_MS } from './transfer.ts';
 
 /** TCP, TLS and the WebSocket upgrade must be done by then, ms. Generous: a machine under emulation needs seconds for a handshake. */
 const DIAL_DEADLINE_MS = 20_000;
-/** A ping is sent this often, ms; a channel on which nothing came back for three of them is half-open and is dropped. */
-const PING_INTERVAL_MS = 15_000;
-const PINGS_UNANSWERED_MAX = 3;
+const PING_INTERVAL_MS = 10_000;
 const BACKOFF_FIRST_MS = 1_000;
 const BACKOFF_MAX_MS = 30_000;
 
@@ -28,7 +27,8 @@ export interface Endpoint {
 /** An open channel. TRANSFER_FAILED when there is no answer, NOT_AUTHORISED when the other end is not the pinned orchestrator. */
 export function dial(endpoint: Endpoint): Promise<WebSocket> {
   const host = endpoint.host.includes(':') ? `[${endpoint.host}]` : endpoint.host;
-  const socket = new WebSocket(`wss://${host}:${endpoint.port}${endpoint.path}`, {
+  // ws hands what it does not know itself on to tls.connect.
+  const options: ClientOptions & ConnectionOptions = {
     ca: [endpoint.caPem],
     // Also the name that Node checks the certificate against.
     servername: ORCHESTRATOR_NAME,
@@ -38,7 +38,8 @@ export function dial(endpoint: Endpoint): Promise<WebSocket> {
     maxPayload: FRAME_MAX_BYTES,
     // Frames are small and secrets travel in them: no compression.
     perMessageDeflate: false,
-  });
+  };
+  const socket = new WebSocket(`wss://${host}:${endpoint.port}${endpoint.path}`, options);
   return new Promise((resolve, reject) => {
     const fail = (error: Error): void => reject(explain(endpoint, error));
     socket.once('error', fail);
@@ -52,7 +53,8 @@ export function dial(endpoint: Endpoint): Promise<WebSocket> {
 
 /** Options of `stayConnected`. */
 export interface Connection {
-  endpoint: Endpoint;
+  /** Makes ready what a session needs, then dials. */
+  open(): Promise<WebSocket>;
   /** Uses one channel until it closes; calls `established` once the orchestrator has accepted this end. Rejects when it was not. */
   session(socket: WebSocket, established: () => void): Promise<void>;
   /** Told of every end of a channel and every failed attempt, and when the next one follows, ms. */
@@ -66,7 +68,7 @@ export async function stayConnected(connection: Connection): Promise<void> {
   let backoffMs = BACKOFF_FIRST_MS;
   while (!signal.aborted) {
     try {
-      const socket = await dial(connection.endpoint);
+      const socket = await connection.open();
       const close = (): void => socket.close();
       signal.addEventListener('abort', close, { once: true });
       try {
@@ -87,21 +89,17 @@ export async function stayConnected(connection: Connection): Promise<void> {
   }
 }
 
-/** Drops a channel whose other end no longer answers pings: TCP alone would notice after many minutes. */
+/** Drops a channel on which not even the answer to a ping comes: TCP alone would notice after many minutes. */
 function watch(socket: WebSocket): void {
-  let unanswered = 0;
+  let heardAt = performance.now();
   const heard = (): void => {
-    unanswered = 0;
+    heardAt = performance.now();
   };
   socket.on('pong', heard);
   socket.on('message', heard);
   const timer = setInterval(() => {
-    if (unanswered >= PINGS_UNANSWERED_MAX) {
-      socket.terminate();
-      return;
-    }
-    unanswered += 1;
-    if (socket.readyState === WebSocket.OPEN) socket.ping();
+    if (performance.now() - heardAt > SILENCE_DEADLINE_MS) socket.terminate();
+    else if (socket.readyState === WebSocket.OPEN) socket.ping();
   }, PING_INTERVAL_MS);
   socket.once('close', () => clearInterval(timer));
 }

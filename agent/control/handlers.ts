@@ -1,0 +1,59 @@
+/** What the agent answers to the orchestrator. */
+import type { AGENT_METHODS } from '../../appliance/api/control.ts';
+import { RehostError } from '../../appliance/api/errors.ts';
+import type { Inventory } from '../../appliance/api/inventory.ts';
+import type { Handlers } from '../../appliance/api/peer.ts';
+import type { PowerAction } from './power.ts';
+import type { SourceJobs } from './source-jobs.ts';
+
+export interface HandlerParts {
+  jobs: SourceJobs;
+  inventory(): Promise<Inventory>;
+  /** Begins to reboot or switch off soon after it returns, so that the answer still goes out. */
+  power(action: PowerAction): void;
+  /** One line for the machine's screen. */
+  say(line: string): void;
+}
+
+/** Handlers for one or many channels, one after the other: what runs for a job outlives the channel that asked for it. */
+export function agentHandlers(parts: HandlerParts): Handlers<typeof AGENT_METHODS> {
+  const { jobs } = parts;
+  const say = (line: string): void => parts.say(line);
+  return {
+    inventory: () => parts.inventory(),
+    'snapshot.create': async ({ jobId, disks }) => {
+      const isNew = !jobs.active.includes(jobId);
+      const snapshot = await jobs.snapshot(jobId, disks);
+      if (isNew) say(`Job ${jobId}: snapshot '${snapshot.provider}' of ${disks.join(', ')}; disks are only read.`);
+      return {
+        provider: snapshot.provider,
+        timestamp: snapshot.timestamp,
+        disks: snapshot.disks.map(({ disk, sizeBytes, identity }) => ({ disk, sizeBytes, identity })),
+      };
+    },
+    'snapshot.release': async ({ jobId }) => {
+      const held = jobs.active.includes(jobId);
+      await jobs.release(jobId);
+      if (held) say(`Job ${jobId}: this machine is no longer needed for it and may be switched off.`);
+      return {};
+    },
+    'export.start': async ({ jobId, address, port, token, connections }) => {
+      await jobs.startExport({ jobId, address, port, connections, token: Buffer.from(token, 'base64') });
+      say(`Job ${jobId}: copying to ${address} port ${port}.`);
+      return {};
+    },
+    'export.status': ({ jobId }) => jobs.status(jobId),
+    'export.stop': async ({ jobId }) => {
+      await jobs.stopExport(jobId);
+      return {};
+    },
+    power: ({ action }) => {
+      const [jobId] = jobs.active;
+      if (jobId !== undefined)
+        throw new RehostError('MACHINE_BUSY', `The machine is the source of job '${jobId}', which is not finished.`);
+      say(action === 'off' ? 'Switching off.' : 'Rebooting.');
+      parts.power(action);
+      return {};
+    },
+  };
+}

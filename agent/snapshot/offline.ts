@@ -1,0 +1,94 @@
+/**
+ * The `offline` snapshot: the source machine runs the agent instead of its own system, so that nothing changes its disks.
+ * The instant is that of the order; the disks are claimed (O_EXCL) until the release, so that nothing can mount or activate them.
+ */
+import { closeSync, constants, openSync } from 'node:fs';
+import { RehostError } from '../../appliance/api/errors.ts';
+import { BlockDevice } from '../../native/block.ts';
+import type { BlockDisk } from '../inventory/block-devices.ts';
+import { diskIdentity } from './identity.ts';
+import { findUse } from './in-use.ts';
+import type { Snapshot, SnapshotDisk, SnapshotProvider } from './provider.ts';
+import { protectDisks } from './read-only.ts';
+
+interface Claim extends SnapshotDisk {
+  fd: number;
+}
+
+/** `known` answers the machine's whole disks at the moment of the call. */
+export function offlineProvider(known: () => readonly BlockDisk[]): SnapshotProvider {
+  const whyNot = (disks: readonly string[]): string | undefined => {
+    const names = new Set(known().map((disk) => disk.name));
+    for (const disk of disks) {
+      // Before any path is made of the name.
+      const reason = names.has(disk) ? findUse(disk) : `this machine has no disk '${disk}'`;
+      if (reason !== undefined) return reason;
+    }
+    return undefined;
+  };
+  return {
+    name: 'offline',
+    canSnapshot: (disks) => Promise.resolve(whyNot(disks)),
+    // Asynchronous, so that a refusal is a rejection.
+    async create(disks) {
+      const reason = whyNot(disks);
+      if (reason !== undefined) throw new RehostError('SNAPSHOT_REFUSED', `No snapshot: ${reason}.`);
+      const wanted = known().filter((disk) => disks.includes(disk.name));
+      const claims: Claim[] = [];
+      try {
+        for (const disk of wanted) claims.push(claim(disk.name, disk.serial));
+        // Those that were plugged in after the agent's start are not marked yet.
+        protectDisks(wanted);
+      } catch (error) {
+        release(claims);
+        throw error;
+      }
+      return offlineSnapshot(claims);
+    },
+  };
+}
+
+function offlineSnapshot(claims: Claim[]): Snapshot {
+  return {
+    provider: 'offline',
+    timestamp: new Date().toISOString(),
+    disks: claims.map(({ disk, path, sizeBytes, identity }) => ({ disk, path, sizeBytes, identity })),
+    open(disk) {
+      const found = claims.find((candidate) => candidate.disk === disk);
+      if (!found) throw new RehostError('NOT_FOUND', `The snapshot has no disk '${disk}' or was released.`);
+      return BlockDevice.open(found.path, { write: false, direct: true });
+    },
+    release() {
+      release(claims);
+      return Promise.resolve();
+    },
+  };
+}
+
+/** Opens the disk for reading and claims it: the kernel refuses this while the disk or a partition of it is mounted or held. */
+function claim(disk: string, serial: string): Claim {
+  const path = `/dev/${disk}`;
+  let fd: number;
+  try {
+    fd = openSync(path, constants.O_RDONLY | constants.O_EXCL);
+  } catch (cause) {
+    const busy = (cause as NodeJS.ErrnoException).code === 'EBUSY';
+    const why = busy ? 'something on this machine or another job holds it' : (cause as Error).message;
+    throw new RehostError('SNAPSHOT_REFUSED', `No snapshot: disk '${disk}' cannot be claimed (${why}).`, { cause });
+  }
+  try {
+    const device = BlockDevice.open(path, { write: false, direct: true });
+    const { sizeBytes } = device;
+    device.close();
+    return { disk, path, sizeBytes, identity: diskIdentity(fd, serial, sizeBytes), fd };
+  } catch (cause) {
+    closeSync(fd);
+    throw new RehostError('SOURCE_READ_FAILED', `Disk '${disk}' cannot be read: ${(cause as Error).message}.`, {
+      cause,
+    });
+  }
+}
+
+function release(claims: Claim[]): void {
+  for (const { fd } of claims.splice(0)) closeSync(fd);
+}
