@@ -4,17 +4,21 @@
  */
 import type { ConvertOptions } from '../../appliance/api/control.ts';
 
-/** A file system of the guest, on an overlay. */
+/** A partition (or an unpartitioned disk) of the guest, on an overlay. */
 export interface GuestVolume {
   /** Device in the transfer VM, for example /dev/sdb2. */
   device: string;
   /** The name that the source gave it, for example /dev/sda2. */
   sourceDevice: string;
-  /** blkid's TYPE. */
+  /** blkid's TYPE, or empty where nothing was recognised. */
   fileSystem: string;
   uuid: string;
   partUuid: string;
   label: string;
+  /** Name of the partition in a GPT, or empty. */
+  partLabel: string;
+  /** Type of the partition: a GUID in lower case (GPT) or a number such as 0x83 (MBR), or empty. */
+  partType: string;
 }
 
 /** The guest as found, mounted at `root` while the steps run. */
@@ -29,6 +33,8 @@ export interface Guest {
   /** Where the ESP is mounted below root (for example /boot/efi), if there is one. */
   espMountPoint: string | undefined;
   options: ConvertOptions;
+  /** Fires when the job is stopped: long work ends itself then. */
+  signal?: AbortSignal | undefined;
   /** A line for the log. */
   log(line: string): void;
 }

@@ -1,0 +1,77 @@
+/**
+ * Runs a program of the guest in a chroot. It is treated as hostile: namespaces of its own for mounts, processes, network
+ * (empty), IPC and host name; no capability beyond those over files; /sys read-only; a /dev of six harmless nodes; and
+ * an end, with everything that it started, at the deadline.
+ */
+import { readFile } from 'node:fs/promises';
+import { RehostError } from '../../appliance/api/errors.ts';
+import { kindOf } from './guest-files.ts';
+import { resolveInGuest } from './guest-path.ts';
+import { type RunResult, run, TOOL_ENVIRONMENT } from './run.ts';
+
+export interface GuestProgram {
+  /** Where the guest's root is mounted. */
+  root: string;
+  /** Absolute path in the guest, and arguments. */
+  argv: readonly string[];
+  timeoutMs: number;
+  signal?: AbortSignal | undefined;
+}
+
+/**
+ * Runs inside the new namespaces, before the chroot. A constant: every name arrives as a positional parameter and is
+ * only used quoted. The mounts vanish with the namespace.
+ */
+const ENTER = `set -eu
+root=$1; shift
+count=$1; shift
+mount -o remount,bind,nosuid,nodev,exec "$root"
+while [ "$count" -gt 0 ]; do
+  mount -o remount,bind,nosuid,nodev,exec "$1"; shift
+  count=$((count - 1))
+done
+mount -t proc -o nosuid,nodev,noexec proc "$root/proc"
+mount -t sysfs -o ro,nosuid,nodev,noexec sysfs "$root/sys"
+mount -t tmpfs -o nosuid,nodev,mode=755,size=16m tmpfs "$root/run"
+mount -t tmpfs -o nosuid,noexec,mode=755,size=1m tmpfs "$root/dev"
+mknod -m 666 "$root/dev/null" c 1 3
+mknod -m 666 "$root/dev/zero" c 1 5
+mknod -m 666 "$root/dev/full" c 1 7
+mknod -m 666 "$root/dev/random" c 1 8
+mknod -m 666 "$root/dev/urandom" c 1 9
+mknod -m 666 "$root/dev/tty" c 5 0
+ln -s /proc/self/fd "$root/dev/fd"
+ln -s /proc/self/fd/0 "$root/dev/stdin"
+ln -s /proc/self/fd/1 "$root/dev/stdout"
+ln -s /proc/self/fd/2 "$root/dev/stderr"
+mkdir -m 1777 "$root/dev/shm"
+exec setpriv --no-new-privs --inh-caps=-all \\
+  --bounding-set=-all,+chown,+dac_override,+dac_read_search,+fowner,+fsetid,+setgid,+setuid,+setfcap,+sys_chroot \\
+  chroot "$root" "$@"`;
+
+/** Runs it to its end. Throws CONVERSION_FAILED when it may not run or takes too long; answers its exit code and output. */
+export async function runInGuest(program: GuestProgram): Promise<RunResult> {
+  for (const path of ['/proc', '/sys', '/dev', '/run']) {
+    // A symlink here would let the mounts above land outside of the guest.
+    const here = await resolveInGuest(program.root, path, { followLast: true });
+    if (here !== `${program.root}${path}` || (await kindOf(program.root, path)) !== 'folder') {
+      throw new RehostError('CONVERSION_FAILED', `The guest's ${path} is not a folder.`);
+    }
+  }
+  const { root, argv } = program;
+  const mountPoints = mountsBelow(await readFile('/proc/self/mounts', 'latin1'), root);
+  const namespaces = ['--mount', '--pid', '--net', '--ipc', '--uts', '--fork', '--kill-child=KILL'];
+  return await run(
+    'unshare',
+    [...namespaces, 'sh', '-c', ENTER, 'sh', root, String(mountPoints.length), ...mountPoints, ...argv],
+    { timeoutMs: program.timeoutMs, signal: program.signal, env: { ...TOOL_ENVIRONMENT, TMPDIR: '/var/tmp' } },
+  );
+}
+
+/** Mount points below a folder, in the order in which they were made (proc_pid_mounts(5)). Pure. */
+export function mountsBelow(mounts: string, root: string): string[] {
+  return mounts
+    .split('\n')
+    .map((line) => line.split(' ')[1] ?? '')
+    .filter((point) => point.startsWith(`${root}/`));
+}

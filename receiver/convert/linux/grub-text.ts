@@ -1,0 +1,75 @@
+/** GRUB's files as text: only the kernel's command lines in them change. Pure. */
+import type { GuestVolume } from '../step.ts';
+import { type CommandLineChange, withSerialConsole, withStableDevices } from './kernel-command-line.ts';
+
+/** grub.cfg: the arguments of `linux` (and linux16, linuxefi) behind the kernel's path. */
+export function convertGrubCfg(text: string, volumes: readonly GuestVolume[]): CommandLineChange {
+  return editLines(text, /^(\s*linux(?:16|efi)?\s+\S+)((?:\s.*)?)$/, (line) => convertLine(line, volumes));
+}
+
+/** A Boot Loader Specification entry: its `options` line. */
+export function convertBlsEntry(text: string, volumes: readonly GuestVolume[]): CommandLineChange {
+  return editLines(text, /^(\s*options)(\s.*)$/, (line) => convertLine(line, volumes));
+}
+
+/** /etc/kernel/cmdline: the whole file is one command line. */
+export function convertCmdlineFile(text: string, volumes: readonly GuestVolume[]): CommandLineChange {
+  return convertLine(text, volumes);
+}
+
+/**
+ * /etc/default/grub, which the guest's next update-grub reads: the devices in all command lines; the console in
+ * GRUB_CMDLINE_LINUX, which every menu entry gets; and roots by UUID again.
+ */
+export function convertDefaultGrub(text: string, volumes: readonly GuestVolume[]): CommandLineChange {
+  const variable = /^(\s*(?:export\s+)?GRUB_CMDLINE_LINUX(?:_DEFAULT|_RECOVERY)?=)(.*)$/;
+  const devices = editLines(text, variable, (value) => withStableDevices(value, volumes));
+  const notes = [...devices.notes];
+  let result = devices.text;
+  if (!/^\s*(?:export\s+)?GRUB_CMDLINE_LINUX\w*=.*\bconsole=ttyS0\b/m.test(result)) {
+    const console = addConsole(result);
+    result = console.text;
+    notes.push(...console.notes);
+  }
+  const byUuid = result.replaceAll(/^(\s*GRUB_DISABLE_(?:LINUX_UUID|UUID)=)(?:"true"|'true'|true)\s*$/gm, '$1false');
+  if (byUuid !== result) notes.push('GRUB names the root by UUID again');
+  return { text: byUuid, notes };
+}
+
+function addConsole(text: string): CommandLineChange {
+  let done = false;
+  const edited = editLines(text, /^(\s*(?:export\s+)?GRUB_CMDLINE_LINUX=)(.*)$/, (value) => {
+    const quoted = /^(["'])(.*)\1(\s*(?:#.*)?)$/.exec(value);
+    // An unquoted value is a single word, or something that a shell computes: that one is not touched.
+    const plain = /^[\w=,./:-]*$/.test(value.trim()) ? value.trim() : undefined;
+    const inner = quoted?.[2] ?? plain;
+    if (done || inner === undefined) return { text: value, notes: [] };
+    done = true;
+    const change = withSerialConsole(inner);
+    const quote = quoted?.[1] ?? '"';
+    return { text: `${quote}${change.text}${quote}${quoted?.[3] ?? ''}`, notes: change.notes };
+  });
+  if (done) return edited;
+  const change = withSerialConsole('');
+  const begin = text === '' || text.endsWith('\n') ? text : `${text}\n`;
+  return { text: `${begin}GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX ${change.text}"\n`, notes: change.notes };
+}
+
+function convertLine(line: string, volumes: readonly GuestVolume[]): CommandLineChange {
+  const devices = withStableDevices(line, volumes);
+  const console = withSerialConsole(devices.text);
+  return { text: console.text, notes: [...devices.notes, ...console.notes] };
+}
+
+/** Applies `edit` to the second group of every line that matches; each note once. */
+function editLines(text: string, pattern: RegExp, edit: (value: string) => CommandLineChange): CommandLineChange {
+  const notes = new Set<string>();
+  const lines = text.split('\n').map((line) => {
+    const match = pattern.exec(line);
+    if (!match) return line;
+    const change = edit(match[2] ?? '');
+    for (const note of change.notes) notes.add(note);
+    return `${match[1] ?? ''}${change.text}`;
+  });
+  return { text: lines.join('\n'), notes: [...notes] };
+}
