@@ -22,9 +22,16 @@ import { Store } from './store/store.ts';
 /** What differs between the appliance and a test of it: how hypervisors are reached, what is offered for network boot. */
 export interface Surroundings {
   hypervisors: HypervisorKinds;
-  /** Registers the boot files and starts what network boot needs; answers how to stop it. */
-  startNetworkBoot(app: App, facts: NetworkBootFacts): Promise<() => Promise<void>>;
+  networkBoot: NetworkBoot;
   log: FastifyBaseLogger;
+}
+
+/** What is offered for network boot. */
+export interface NetworkBoot {
+  /** Adds the boot files' routes. */
+  registerFiles(app: App, facts: NetworkBootFacts): void;
+  /** Starts DHCP and TFTP where they are configured; the files are served by then. Answers how to stop them. */
+  start(facts: NetworkBootFacts): Promise<() => Promise<void>>;
 }
 
 export interface NetworkBootFacts {
@@ -61,7 +68,7 @@ export async function startOrchestrator(config: Config, surroundings: Surroundin
 
 async function start(
   config: Config,
-  { hypervisors: kinds, startNetworkBoot, log }: Surroundings,
+  { hypervisors: kinds, networkBoot, log }: Surroundings,
   opened: (() => Promise<void>)[],
 ): Promise<Omit<Running, 'close'>> {
   const store = await Store.open(config.state);
@@ -115,9 +122,11 @@ async function start(
   await listenUnix(local.server, config.socket);
 
   const boot = await app();
-  opened.push(await startNetworkBoot(boot, { config, identity, port }));
+  const facts: NetworkBootFacts = { config, identity, port };
+  networkBoot.registerFiles(boot, facts);
   await boot.ready();
   const httpPort = await listenTcp(boot.server, config.listen, config.httpPort);
+  opened.push(await networkBoot.start(facts));
 
   opened.push(() => jobs.stop());
   await jobs.start();
