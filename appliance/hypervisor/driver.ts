@@ -122,6 +122,8 @@ export interface HypervisorDriver {
 
   defineVm(spec: VmSpec): Promise<void>;
   startVm(name: string): Promise<void>;
+  /** Starts a VM with its console open before its first instruction, so that nothing of its output is missed. The caller closes it. */
+  startVmWithConsole(name: string): Promise<ConsoleReader>;
   /** Asks the guest to shut down; waits until it is off or the deadline passes, then says which. */
   shutdownVm(name: string, deadlineMs: number): Promise<boolean>;
   /** Stops at once and undefines, NVRAM included. Absent is success. Refuses (HYPERVISOR_REFUSED) a VM that carries no owner of ours. */

@@ -1,0 +1,30 @@
+/** A VM's screen as a PNG. */
+import { buffer } from 'node:stream/consumers';
+import { PNG } from 'pngjs';
+import { RehostError } from '../../api/errors.ts';
+
+/** Screens larger than this are refused, pixels a side. */
+const SIDE_MAX = 16_384;
+
+/** PNG of a binary PPM (P6, 8 bits a channel), which is what QEMU's screendump gives. HYPERVISOR_REFUSED for anything else. */
+export async function pngFromPpm(ppm: Uint8Array): Promise<Buffer> {
+  const { width, height, pixelsAt } = readHeader(ppm);
+  const png = new PNG({ width, height, colorType: 2 });
+  for (let pixel = 0; pixel < width * height; pixel++) {
+    png.data.set(ppm.subarray(pixelsAt + pixel * 3, pixelsAt + pixel * 3 + 3), pixel * 4);
+    png.data[pixel * 4 + 3] = 255;
+  }
+  return await buffer(png.pack());
+}
+
+/** The header is four words (magic, width, height, largest value) parted by white space or comments; one white space ends it. */
+function readHeader(ppm: Uint8Array): { width: number; height: number; pixelsAt: number } {
+  const text = Buffer.from(ppm.subarray(0, 512)).toString('latin1');
+  const header = /^P6(?:\s+|#[^\n]*\n)+(\d{1,5})(?:\s+|#[^\n]*\n)+(\d{1,5})(?:\s+|#[^\n]*\n)+255\s/.exec(text);
+  const width = Number(header?.[1]);
+  const height = Number(header?.[2]);
+  const pixelsAt = header?.[0].length ?? 0;
+  const sane = width > 0 && height > 0 && width <= SIDE_MAX && height <= SIDE_MAX;
+  if (sane && ppm.length >= pixelsAt + width * height * 3) return { width, height, pixelsAt };
+  throw new RehostError('HYPERVISOR_REFUSED', 'The hypervisor sent a screenshot that is not a whole PPM image.');
+}
