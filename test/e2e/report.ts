@@ -41,6 +41,16 @@ export interface CloneFacts {
   };
 }
 
+/** What the source machine says of itself: the target must say the same. */
+export interface ExpectedTarget {
+  hostName: string;
+  /** IPv4 without prefix length. */
+  address: string;
+  nicName: string;
+  /** Files of the manifest. */
+  files: number;
+}
+
 export interface CloneReport {
   startedAt: string;
   endedAt: string;
@@ -52,10 +62,7 @@ export interface CloneReport {
 const WIRE_RATIO_MAX = 1.15;
 
 /** Everything that is missing or does not hold: one sentence each. An empty list is a proven clone. */
-export function whatIsMissing(
-  report: CloneReport,
-  expected: { hostName: string; address: string; nicName: string; files: number },
-): string[] {
+export function whatIsMissing(report: CloneReport, expected: ExpectedTarget): string[] {
   const { facts } = report;
   const missing: string[] = [];
   const must = (holds: boolean, sentence: string) => {
