@@ -52,7 +52,8 @@ export function blockDisk(root: string, name: string): BlockDisk {
     name,
     sizeBytes: (readCount(block, 'size') ?? 0) * SYSFS_SECTOR_BYTES,
     logicalSectorBytes: readCount(block, 'queue/logical_block_size') ?? SYSFS_SECTOR_BYTES,
-    model: readText(block, 'device/model') ?? '',
+    // MMC says `name`; virtio-blk has none.
+    model: readText(block, 'device/model') ?? readText(block, 'device/name') ?? '',
     serial: serialOf(block),
     bus: busOf(name, devicePath(block, 'device') ?? ''),
     rotational: readText(block, 'queue/rotational') === '1',
@@ -69,12 +70,11 @@ export function blockDisk(root: string, name: string): BlockDisk {
 
 function serialOf(block: string): string {
   const page = readBytes(block, 'device/vpd_pg80')?.subarray(VPD_HEADER_BYTES).toString('latin1');
-  // NVMe and MMC keep it with the device, virtio-blk with the disk.
-  const plain = page ?? readText(block, 'device/serial') ?? readText(block, 'serial');
-  if (plain !== undefined) return printable(plain);
-  // libata without VPD pages: "t10.ATA     <model>   <serial>".
+  // NVMe and MMC keep it with the device, virtio-blk with the disk, libata in "t10.ATA     <model>   <serial>".
   const wwid = readText(block, 'device/wwid') ?? '';
-  return wwid.startsWith('t10.ATA') ? printable(wwid.split(/\s+/).at(-1) ?? '') : '';
+  const fromName = wwid.startsWith('t10.ATA') ? (wwid.split(/\s+/).at(-1) ?? '') : '';
+  const candidates = [page, readText(block, 'device/serial'), readText(block, 'serial'), fromName];
+  return candidates.map((text) => printable(text ?? '')).find((text) => text !== '') ?? '';
 }
 
 /** Serials come padded with blanks or NUL bytes, on some sticks with rubbish. */
