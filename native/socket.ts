@@ -264,7 +264,9 @@ export class PlainStream implements ByteStream {
       if (got > 0) {
         done += got;
         this.wireIn += got;
-        if (done < bytes) since = performance.now();
+        if (done === bytes) return;
+        since = performance.now();
+        this.#patience.check();
       } else if (got === 0) throw new StreamError('closed', 'The other side closed the connection.');
       else this.#waited(since, 'recv');
     }
@@ -277,7 +279,9 @@ export class PlainStream implements ByteStream {
       if (put > 0) {
         done += put;
         this.wireOut += put;
-        if (done < bytes) since = performance.now();
+        if (done === bytes) return;
+        since = performance.now();
+        this.#patience.check();
       } else this.#waited(since, 'send');
     }
   }

@@ -22,17 +22,17 @@ export class StreamError extends Error {
 export class Patience {
   /** A wait in which nothing moves for longer than this ends with a timeout, ms. */
   silenceMs: number;
-  readonly #check: () => void;
+  /** Throws to give up: at every slice, and between the parts of one call, so that a peer that drips bytes is noticed too. */
+  readonly check: () => void;
 
-  /** `check` is called at every slice and throws to give up. */
   constructor(silenceMs: number, check: () => void) {
     this.silenceMs = silenceMs;
-    this.#check = check;
+    this.check = check;
   }
 
   /** Called when nothing has moved since `sinceMs` (performance.now). Throws when that was too long. */
   slice(sinceMs: number, what: string): void {
-    this.#check();
+    this.check();
     const waited = performance.now() - sinceMs;
     if (waited > this.silenceMs) {
       throw new StreamError('timeout', `Nothing ${what} for ${Math.round(waited)} ms.`);

@@ -71,10 +71,11 @@ export class TlsContext {
       throw new StreamError('tls', `${CIPHER_SUITE}: ${openssl.takeErrors()}`);
     }
     openssl.SSL_CTX_set_num_tickets(this.#context, 0);
-    // Without this a client takes any server that shows any certificate instead of the key. No authority is trusted, so
-    // that every certificate fails; `finish` checks once more that the key was used.
-    openssl.SSL_CTX_set_verify(this.#context, openssl.SSL_VERIFY_PEER, 0);
     if (role === 'client') {
+      // Without this a client takes any server that shows any certificate instead of the key. No authority is trusted, so
+      // that every certificate fails; `step` checks once more that the key was used. A server without a certificate can
+      // do nothing but PSK.
+      openssl.SSL_CTX_set_verify(this.#context, openssl.SSL_VERIFY_PEER, 0);
       const name = Buffer.from(`${identity}\0`, 'utf8');
       this.#callback = koffi.register(
         (_ssl: Address, _hint: string | null, id: Address, idMax: number, into: Address, max: number): number =>
@@ -209,6 +210,7 @@ export class TlsStream implements ByteStream {
       if (got > 0) {
         done += got;
         since = 0;
+        this.#patience.check();
       } else {
         since ||= performance.now();
         this.#waited(got, since, 'arrived');

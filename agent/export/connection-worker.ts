@@ -1,0 +1,160 @@
+/**
+ * Thread of one data connection: gets a connection, proves itself, serves it, and begins again until it is told to stop.
+ * Every call blocks in slices, so that the order to stop is seen within a fraction of a second.
+ */
+import { parentPort, workerData } from 'node:worker_threads';
+import { RehostError, toWire, type WireError } from '../../appliance/api/errors.ts';
+import { HANDSHAKE_DEADLINE_MS } from '../../appliance/api/transfer.ts';
+import { SysError } from '../../native/errors.ts';
+import {
+  acceptOne,
+  closeSocket,
+  connect,
+  makeBlocking,
+  PlainStream,
+  POLLIN,
+  pollSockets,
+  tune,
+} from '../../native/socket.ts';
+import { Patience, SLICE_MS, StreamError } from '../../native/stream.ts';
+import { TlsContext, TlsStream } from '../../native/tls.ts';
+import { AllocationMap } from './allocation/map.ts';
+import { MessageIo } from './io.ts';
+import { ClientFault, type Negotiated, negotiate } from './negotiate.ts';
+import { openDisk } from './open-disk.ts';
+import { type ConnectionReport, type ConnectionWork, Counters, StopFlag } from './shared.ts';
+import { Transmission } from './transmit.ts';
+
+const BACKOFF_FIRST_MS = 100;
+const BACKOFF_MAX_MS = 5_000;
+
+/** Thrown out of blocking calls when the session stops. */
+class Stopped extends Error {}
+
+const work = workerData as ConnectionWork;
+const stop = new StopFlag(work.stop);
+const counters = new Counters(work.disks.length, work.counters);
+const maps = work.maps.map((lists) => new AllocationMap(lists));
+
+function report(message: ConnectionReport): void {
+  parentPort?.postMessage(message);
+}
+
+function checkStop(): void {
+  if (stop.isSet) throw new Stopped();
+}
+
+/** A connected socket, or undefined after a slice without one. The caller owns it. */
+function meet(): number | undefined {
+  if (work.meeting.kind === 'dial') {
+    return connect(work.meeting.address, work.meeting.port, HANDSHAKE_DEADLINE_MS, checkStop);
+  }
+  if (pollSockets([{ fd: work.meeting.listenFd, events: POLLIN }], SLICE_MS)[0] === 0) return undefined;
+  const fd = acceptOne(work.meeting.listenFd);
+  if (fd === undefined) return undefined;
+  try {
+    tune(fd);
+    makeBlocking(fd);
+  } catch (error) {
+    closeSocket(fd);
+    throw error;
+  }
+  return fd;
+}
+
+/** Serves one connection to its end. Returns normally when the peer said goodbye. */
+function serve(fd: number, tls: TlsContext): void {
+  const deadline = { at: performance.now() + HANDSHAKE_DEADLINE_MS };
+  const patience = new Patience(HANDSHAKE_DEADLINE_MS, () => {
+    checkStop();
+    if (performance.now() > deadline.at) {
+      throw new StreamError('timeout', `The negotiation took longer than ${HANDSHAKE_DEADLINE_MS} ms.`);
+    }
+  });
+  const io = new MessageIo(new PlainStream(fd, patience));
+  let counted = 0;
+  const count = (): void => {
+    counters.addWire(io.wire - counted);
+    counted = io.wire;
+  };
+  try {
+    const negotiated = negotiate(
+      io,
+      work.disks.map(({ disk, sizeBytes }) => ({ name: disk, sizeBytes })),
+      () => {
+        const session = tls.session(fd);
+        try {
+          session.handshake(patience);
+          report({ kind: 'up' });
+          return new TlsStream(fd, session.take(), patience);
+        } finally {
+          session.free();
+        }
+      },
+    );
+    // A chosen export may be left idle for as long as the client likes; keep-alive notices a dead peer.
+    deadline.at = Number.POSITIVE_INFINITY;
+    patience.silenceMs = Number.POSITIVE_INFINITY;
+    if (negotiated) transmit(io, negotiated, count);
+  } finally {
+    io.close();
+    count();
+  }
+}
+
+function transmit(io: MessageIo, negotiated: Negotiated, count: () => void): void {
+  const index = work.disks.findIndex(({ disk }) => disk === negotiated.name);
+  const disk = work.disks[index];
+  const map = maps[index];
+  if (!disk || !map) throw new RehostError('INTERNAL', `No disk '${negotiated.name}'.`);
+  const reader = openDisk(disk, map);
+  let read = 0;
+  const progress = (): void => {
+    counters.addRead(index, reader.readBytes - read);
+    read = reader.readBytes;
+    count();
+  };
+  try {
+    new Transmission(io, reader, negotiated, progress).run();
+  } finally {
+    progress();
+    reader.close();
+  }
+}
+
+/** The error as it is reported; StreamErrors and faults of the peer are failures of the transfer. */
+function wireError(error: unknown): WireError {
+  if (error instanceof ClientFault)
+    return toWire(new RehostError('PROTOCOL_VIOLATION', error.message, { cause: error }));
+  if (error instanceof StreamError || error instanceof SysError) {
+    return toWire(new RehostError('TRANSFER_FAILED', error.message, { cause: error }));
+  }
+  return toWire(error);
+}
+
+function main(): void {
+  const tls = new TlsContext('server', work);
+  let backoff = BACKOFF_FIRST_MS;
+  try {
+    while (!stop.isSet) {
+      let fd: number | undefined;
+      try {
+        fd = meet();
+        if (fd === undefined) continue;
+        serve(fd, tls);
+        backoff = BACKOFF_FIRST_MS;
+        report({ kind: 'down', error: null });
+      } catch (error) {
+        if (error instanceof Stopped) break;
+        report({ kind: fd === undefined ? 'failed' : 'down', error: wireError(error) });
+        backoff = fd === undefined ? Math.min(BACKOFF_MAX_MS, backoff * 2) : BACKOFF_FIRST_MS;
+      }
+      // Whoever listens need not wait: the peers come by themselves.
+      if (work.meeting.kind === 'dial') stop.sleep(backoff);
+    }
+  } finally {
+    tls.free();
+  }
+}
+
+main();
