@@ -1,25 +1,21 @@
 /** Names of everything a job makes on a hypervisor. The job's id is in each, so that nothing is orphaned; nothing from outside is. */
 import type { VolumeRef } from '../hypervisor/driver.ts';
-
-/** Prefix of every volume and transfer VM of a job. */
-export function jobPrefix(jobId: string): string {
-  return `rehost-${jobId}-`;
-}
+import { volumePrefix } from '../hypervisor/owned.ts';
 
 export function transferVmName(jobId: string): string {
-  return `${jobPrefix(jobId)}transfer`;
+  return `${volumePrefix(jobId)}transfer`;
 }
 
 export function configVolume(pool: string, jobId: string): VolumeRef & { format: 'raw' } {
-  return { pool, name: `${jobPrefix(jobId)}config.raw`, format: 'raw' };
+  return { pool, name: `${volumePrefix(jobId)}config.raw`, format: 'raw' };
 }
 
 export function replicaVolume(pool: string, jobId: string, disk: string): VolumeRef & { format: 'raw' } {
-  return { pool, name: `${jobPrefix(jobId)}${disk}.raw`, format: 'raw' };
+  return { pool, name: `${volumePrefix(jobId)}${disk}.raw`, format: 'raw' };
 }
 
 export function overlayVolume(pool: string, jobId: string, disk: string): VolumeRef & { format: 'qcow2' } {
-  return { pool, name: `${jobPrefix(jobId)}${disk}.qcow2`, format: 'qcow2' };
+  return { pool, name: `${volumePrefix(jobId)}${disk}.qcow2`, format: 'qcow2' };
 }
 
 /** Serial by which the receiver finds a replica or overlay. */

@@ -1,5 +1,5 @@
+import { ownedByJob } from '../../hypervisor/owned.ts';
 import type { JobContext } from '../context.ts';
-import { jobPrefix } from '../names.ts';
 import { releaseSource } from '../release.ts';
 
 /**
@@ -10,17 +10,17 @@ export async function cleanUp(context: JobContext): Promise<void> {
   const { job, deps, hypervisor, log } = context;
   const { driver } = hypervisor;
   await releaseSource(context);
-  for (const vm of await driver.ownedVms()) {
-    if (vm.owner.jobId !== job.id) continue;
+  const owned = await ownedByJob(driver, job.id);
+  for (const vm of owned.vms) {
     await driver.destroyVm(vm.name);
     log.line(`removed VM '${vm.name}'`);
   }
   await deps.receivers.forget(job.id);
   const keep = new Set(job.replicaVerified && !job.cancelRequested ? job.disks.map((disk) => disk.replica) : []);
-  for (const name of await driver.listVolumes(job.pool)) {
-    if (!name.startsWith(jobPrefix(job.id)) || keep.has(name)) continue;
-    await driver.deleteVolume(job.pool, name);
-    log.line(`removed volume '${name}'`);
+  for (const volume of owned.volumes) {
+    if (keep.has(volume.name)) continue;
+    await driver.deleteVolume(volume.pool, volume.name);
+    log.line(`removed volume '${volume.name}'`);
   }
   job.kept = [...keep];
   job.replicaVerified = keep.size > 0;
