@@ -104,7 +104,7 @@ async function startAndListen(driver: HypervisorDriver, name: string, deadlineMs
     console = await driver.startVmWithConsole(name);
   } catch (error) {
     if (error instanceof RehostError && error.code === 'HYPERVISOR_REFUSED') {
-      return { booted: false, evidence: error.message };
+      return { booted: false, evidence: error.message.replaceAll(/\s+/g, ' ') };
     }
     throw error;
   }

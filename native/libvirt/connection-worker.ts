@@ -10,11 +10,11 @@ import { type ConnectPtr, silenceErrors } from './library.ts';
 import { dieWithOwner } from './lifetime.ts';
 import { type CallMessage, type OpenMessage, type ReplyMessage, toFailure } from './protocol.ts';
 
-dieWithOwner();
-silenceErrors();
-
 let uri: string | undefined;
 let conn: ConnectPtr | undefined;
+
+dieWithOwner(drop);
+silenceErrors();
 
 process.on('message', (message: OpenMessage | CallMessage) => {
   if ('uri' in message) uri = message.uri;

@@ -8,7 +8,7 @@ import { type ConsoleMessage, type ConsoleStatus, STATUS_FD, toFailure } from '.
 
 const STDOUT_FD = 1;
 
-dieWithOwner();
+dieWithOwner(() => undefined);
 silenceErrors();
 process.once('message', ({ uri, domain }: ConsoleMessage) => {
   try {

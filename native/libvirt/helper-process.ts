@@ -40,7 +40,8 @@ export function startHelper(name: 'connection' | 'console'): Helper {
         resolve(`${name} process ended (${signal ?? `exit code ${code}`})${reason === '' ? '' : `: ${reason.trim()}`}`);
       };
       const timer = setTimeout(tell, STDERR_GRACE_MS);
-      child.stderr?.once('close', tell);
+      if (child.stderr === null || child.stderr.closed) tell();
+      else child.stderr.once('close', tell);
     });
   });
   return { child, ended };

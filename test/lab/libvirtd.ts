@@ -7,16 +7,15 @@
  * split drivers (libvirt-daemon-driver-{qemu,network,storage,interface,nodedev,secret,nwfilter}). Both: qemu-system-x86
  * qemu-utils ovmf iptables util-linux.
  */
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { promisify } from 'node:util';
-
-const run = promisify(execFile);
+import { onExit } from './cleanup.ts';
+import { run, runAny } from './command.ts';
 
 /** How long the daemon may take until it answers, ms. It probes QEMU at its first question, slowly on a busy machine. */
 const READY_DEADLINE_MS = 120_000;
@@ -81,16 +80,12 @@ export async function startLibvirtd(options: LabOptions = {}): Promise<LabLibvir
   const says = await open(join(folder, 'init.log'), 'w');
   const init = spawnInit(folder, options.netns, says.fd);
   await says.close();
-  let stopped: Promise<void> | undefined;
   const lab: LabLibvirtd = {
     uri,
     poolFolder,
     log: () => readFile(join(folder, 'libvirtd.log'), 'utf8'),
     killDaemon: () => killDaemon(init, uri, folder),
-    stop: () => {
-      stopped ??= stop(init, uri, folder, options.netns !== undefined);
-      return stopped;
-    },
+    stop: onExit('the private libvirtd', () => stop(init, uri, folder, options.netns !== undefined)),
   };
   try {
     await ready(init, uri, folder);
@@ -107,11 +102,9 @@ export async function startLibvirtd(options: LabOptions = {}): Promise<LabLibvir
 async function requireParts(): Promise<void> {
   if (process.getuid?.() !== 0) throw new Error('a private libvirtd needs root');
   for (const tool of ['libvirtd', 'virsh', 'qemu-system-x86_64', 'qemu-img', 'unshare', 'setpriv', 'ip']) {
-    await run('sh', ['-c', 'command -v "$1"', 'sh', tool]).catch(() => {
-      throw new Error(
-        `a private libvirtd needs ${tool}: apt-get install libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils`,
-      );
-    });
+    if ((await runAny(['which', tool])).code === 0) continue;
+    const packages = 'libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils';
+    throw new Error(`a private libvirtd needs ${tool}: apt-get install ${packages}`);
   }
   // The namespaces mount over these; where no libvirt ever ran, some are missing.
   for (const folder of ['/run/libvirt', '/var/lib/libvirt', '/etc/libvirt', '/var/log/libvirt', '/var/cache/libvirt']) {
@@ -199,7 +192,6 @@ async function names(uri: string, list: string): Promise<string[]> {
   return (await virsh(uri, list, '--name')).split('\n').filter((name) => name !== '');
 }
 
-async function virsh(uri: string, ...args: string[]): Promise<string> {
-  const { stdout } = await run('virsh', ['--quiet', '--connect', uri, ...args], { timeout: TOOL_DEADLINE_MS });
-  return stdout;
+function virsh(uri: string, ...args: string[]): Promise<string> {
+  return run(['virsh', '--quiet', '--connect', uri, ...args], { timeoutMs: TOOL_DEADLINE_MS });
 }

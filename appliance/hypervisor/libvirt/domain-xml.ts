@@ -59,11 +59,12 @@ function addBoot(domain: Element, spec: VmSpec, { arch, kernelPath, initrdPath }
   if (spec.kernel !== undefined) add(os, 'cmdline', {}, spec.kernel.commandLine);
 }
 
-/** Under emulation the plainest models make new kernels panic and fall short of x86-64-v2: everything that QEMU can emulate, then. */
+/**
+ * Under emulation the plainest models make new kernels panic and fall short of x86-64-v2: everything that QEMU can emulate, then.
+ * Under KVM the host's model, the same for every role: a probe that succeeds has then proved what the target VM gets.
+ */
 function addCpu(domain: Element, spec: VmSpec): void {
-  if (spec.acceleration === 'tcg') add(domain, 'cpu', { mode: 'maximum' });
-  else if (spec.owner.role === 'target') add(domain, 'cpu', { mode: 'host-model' });
-  else add(domain, 'cpu', { mode: 'host-passthrough' });
+  add(domain, 'cpu', { mode: spec.acceleration === 'tcg' ? 'maximum' : 'host-model' });
 }
 
 function addDevices(domain: Element, spec: VmSpec, resolved: Resolved): void {

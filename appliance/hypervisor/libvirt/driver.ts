@@ -1,5 +1,4 @@
 /** The hypervisor driver for libvirt's QEMU. Each method is one function of a neighbouring file; nothing is remembered between calls. */
-import { RehostError } from '../../api/errors.ts';
 import type {
   ConsoleReader,
   DiskSpec,
@@ -19,7 +18,7 @@ import * as disks from './disks.ts';
 import { listPools, probeHost } from './facts.ts';
 import { checkName } from './names.ts';
 import * as networks from './networks.ts';
-import { pngFromPpm } from './screen.ts';
+import { toPng } from './screen.ts';
 import { LibvirtSession } from './session.ts';
 import * as vm from './vm.ts';
 import * as volumes from './volumes.ts';
@@ -127,9 +126,8 @@ export class LibvirtDriver implements HypervisorDriver {
   async screenshot(name: string): Promise<Buffer> {
     checkName('VM', name);
     const what = `The screen of the VM ${name} could not be read`;
-    const { mimeType, image } = await this.#session.ask(what, 'domainScreenshot', name);
-    if (mimeType === 'image/x-portable-pixmap') return await pngFromPpm(image);
-    throw new RehostError('HYPERVISOR_REFUSED', `${what}: it came as ${mimeType}.`);
+    const { image } = await this.#session.ask(what, 'domainScreenshot', name);
+    return await toPng(image);
   }
 
   console(name: string): Promise<ConsoleReader> {

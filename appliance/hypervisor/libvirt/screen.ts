@@ -6,8 +6,16 @@ import { RehostError } from '../../api/errors.ts';
 /** Screens larger than this are refused, pixels a side. */
 const SIDE_MAX = 16_384;
 
-/** PNG of a binary PPM (P6, 8 bits a channel), which is what QEMU's screendump gives. HYPERVISOR_REFUSED for anything else. */
-export async function pngFromPpm(ppm: Uint8Array): Promise<Buffer> {
+const PNG_SIGNATURE = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]);
+
+/** A screenshot as PNG: newer QEMUs make one themselves, older ones give a PPM. HYPERVISOR_REFUSED for anything else. */
+export async function toPng(image: Uint8Array): Promise<Buffer> {
+  const bytes = Buffer.from(image);
+  return bytes.subarray(0, PNG_SIGNATURE.length).equals(PNG_SIGNATURE) ? bytes : await pngFromPpm(image);
+}
+
+/** PNG of a binary PPM (P6, 8 bits a channel). */
+async function pngFromPpm(ppm: Uint8Array): Promise<Buffer> {
   const { width, height, pixelsAt } = readHeader(ppm);
   const png = new PNG({ width, height, colorType: 2 });
   for (let pixel = 0; pixel < width * height; pixel++) {
@@ -26,5 +34,8 @@ function readHeader(ppm: Uint8Array): { width: number; height: number; pixelsAt:
   const pixelsAt = header?.[0].length ?? 0;
   const sane = width > 0 && height > 0 && width <= SIDE_MAX && height <= SIDE_MAX;
   if (sane && ppm.length >= pixelsAt + width * height * 3) return { width, height, pixelsAt };
-  throw new RehostError('HYPERVISOR_REFUSED', 'The hypervisor sent a screenshot that is not a whole PPM image.');
+  throw new RehostError(
+    'HYPERVISOR_REFUSED',
+    'The hypervisor sent a screenshot that is neither PNG nor a whole PPM image.',
+  );
 }
