@@ -48,10 +48,9 @@ process.on('uncaughtException', die);
 process.on('unhandledRejection', die);
 
 const stop = new AbortController();
-process.once('SIGTERM', () => stop.abort());
-process.once('SIGINT', () => stop.abort());
-await main();
-process.exit(0);
+/** What `complain` said last. */
+let complaint = '';
+main().then(() => process.exit(0), die);
 
 async function main(): Promise<void> {
   screen.line('Rehost agent: reading this machine.');
@@ -86,6 +85,8 @@ async function main(): Promise<void> {
     say: (line) => screen.line(line),
   });
   followProgress(jobs, screen, stop.signal);
+  process.once('SIGTERM', () => stop.abort());
+  process.once('SIGINT', () => stop.abort());
   let first = true;
   await stayConnected({
     signal: stop.signal,
@@ -101,6 +102,7 @@ async function main(): Promise<void> {
         inventory,
         accepted: (approved) => {
           established();
+          complaint = '';
           if (!approved) screen.remind();
           screen.line(
             approved
@@ -109,10 +111,7 @@ async function main(): Promise<void> {
           );
         },
       }),
-    lost: (error, retryMs) => {
-      screen.error(toWire(error));
-      screen.line(`The orchestrator is away; trying again (next in ${Math.round(retryMs / 1000)} s at most 30 s).`);
-    },
+    lost: complain,
   });
 }
 
@@ -136,10 +135,20 @@ async function caOf({ bootUrl, pin }: BootParameters): Promise<PinnedCa> {
     try {
       return await fetchCa(bootUrl, pin);
     } catch (error) {
-      screen.error(toWire(error));
+      complain(error);
     }
     await new Promise((resolve) => setTimeout(resolve, CA_RETRY_MS));
   }
+}
+
+/** Says what stands between this machine and the orchestrator once, however often it is tried again: the code shall stay on the screen. */
+function complain(error: unknown): void {
+  const wire = toWire(error);
+  const said = `${wire.code} ${wire.message}`;
+  if (said === complaint) return;
+  complaint = said;
+  screen.error(wire);
+  screen.line('Trying again until it works.');
 }
 
 function addresses(): string[] {

@@ -21,25 +21,19 @@ export class Screen {
   #since = 0;
   /** Width of the progress that stands on the last line, without its end. */
   #progress = 0;
-  #lastLine = '';
 
   /** `write` gets text for the consoles. */
   constructor(write: (text: string) => void) {
     this.#write = write;
   }
 
-  /** One line of what happens. The same line twice in a row is said once: a loop of retries would push the code off the screen. */
+  /** One line of what happens. */
   line(text: string): void {
-    if (text === this.#lastLine) return;
-    this.#lastLine = text;
     this.#print(wrap(text, ''));
   }
 
   /** A failure in full: code, what happened, what is safe, what to do next. */
   error({ code, message, safe, next }: WireError): void {
-    const text = [code, message, safe, next].join('\n');
-    if (text === this.#lastLine) return;
-    this.#lastLine = text;
     this.#print([
       `ERROR ${code}`,
       ...wrap(`What happened: ${message}`, '  '),

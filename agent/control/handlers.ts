@@ -38,8 +38,8 @@ export function agentHandlers(parts: HandlerParts): Handlers<typeof AGENT_METHOD
       return {};
     },
     'export.start': async ({ jobId, address, port, token, connections }) => {
-      await jobs.startExport({ jobId, address, port, connections, token: Buffer.from(token, 'base64') });
-      say(`Job ${jobId}: copying to ${address} port ${port}.`);
+      const isNew = await jobs.startExport({ jobId, address, port, connections, token: Buffer.from(token, 'base64') });
+      if (isNew) say(`Job ${jobId}: copying to ${address} port ${port}.`);
       return {};
     },
     'export.status': ({ jobId }) => jobs.status(jobId),

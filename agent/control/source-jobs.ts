@@ -1,19 +1,14 @@
 /** What this agent holds for jobs: a snapshot each, and the export that serves it. Every call may be repeated. */
 import { createHash } from 'node:crypto';
-import type { AGENT_METHODS, ResultOf } from '../../appliance/api/control.ts';
 import { RehostError } from '../../appliance/api/errors.ts';
 import { TOKEN_BYTES } from '../../appliance/api/transfer.ts';
-import type { ExportOptions, ExportSession } from '../export/serve.ts';
+import type { ExportOptions, ExportSession, ExportStatus } from '../export/serve.ts';
 import type { Snapshot, SnapshotProvider } from '../snapshot/provider.ts';
-
-export type ExportStatus = ResultOf<typeof AGENT_METHODS, 'export.status'>;
-/** The disks come from the snapshot. */
-export type ExportOrder = Omit<ExportOptions, 'disks'>;
 
 /** Loaded when they are first needed: neither is before a job comes. */
 export interface SourceParts {
   provider(): Promise<SnapshotProvider>;
-  startExport(options: ExportOptions): Promise<ExportSession>;
+  startExport(order: ExportOptions): Promise<ExportSession>;
 }
 
 interface Exporting {
@@ -27,9 +22,8 @@ interface SourceJob {
   disks: string;
   /** Pending while it is taken: who asks again meanwhile waits for the same one. */
   snapshot: Promise<Snapshot>;
+  /** The running export, or the last one, which still says how far it came. */
   exporting: Exporting | undefined;
-  /** What the last export said when it was stopped. */
-  last: ExportStatus | undefined;
 }
 
 const NOTHING_SERVED: ExportStatus = { running: false, connections: 0, wireBytes: 0, exports: [], error: null };
@@ -55,59 +49,69 @@ export class SourceJobs {
       throw new RehostError('REQUEST_INVALID', `Job '${jobId}' has a snapshot of other disks (${present.disks}).`);
     }
     const snapshot = this.#parts.provider().then((provider) => provider.create(names));
-    this.#jobs.set(jobId, { disks: names.join(' '), snapshot, exporting: undefined, last: undefined });
+    const job: SourceJob = { disks: names.join(' '), snapshot, exporting: undefined };
+    this.#jobs.set(jobId, job);
     try {
-      return await snapshot;
+      const taken = await snapshot;
+      this.#released.delete(jobId);
+      return taken;
     } catch (error) {
-      this.#jobs.delete(jobId);
+      if (this.#jobs.get(jobId) === job) this.#jobs.delete(jobId);
       throw error;
     }
   }
 
-  /** Serves the job's snapshot, or attaches to the export that does so with this token already. TOKEN_SPENT, TOKEN_INVALID, JOB_UNKNOWN. */
-  async startExport(order: ExportOrder): Promise<void> {
+  /**
+   * Serves the job's snapshot, or attaches to the export that does so with this token already; answers whether it is new.
+   * TOKEN_SPENT, TOKEN_INVALID, JOB_UNKNOWN.
+   */
+  async startExport(order: Omit<ExportOptions, 'disks'>): Promise<boolean> {
     if (order.token.length !== TOKEN_BYTES)
       throw new RehostError('TOKEN_INVALID', `The token has ${order.token.length} bytes instead of ${TOKEN_BYTES}.`);
     const token = createHash('sha256').update(order.token).digest('hex');
     const job = this.#find(order.jobId);
     if (this.#spent.has(token))
       throw new RehostError('TOKEN_SPENT', `The token for job '${order.jobId}' was used before.`);
-    if (job.exporting) {
-      if (job.exporting.token !== token)
-        throw new RehostError('TOKEN_INVALID', `Job '${order.jobId}' is exported with another token already.`);
-      await job.exporting.session;
-      return;
-    }
-    const exporting: Exporting = { token, session: this.#serve(job, order) };
-    job.exporting = exporting;
-    try {
+    const { exporting } = job;
+    if (exporting && exporting.token === token) {
       await exporting.session;
+      return false;
+    }
+    if (exporting && !this.#spent.has(exporting.token))
+      throw new RehostError('TOKEN_INVALID', `Job '${order.jobId}' is exported with another token already.`);
+    const mine: Exporting = { token, session: this.#serve(job, order) };
+    job.exporting = mine;
+    try {
+      await mine.session;
     } catch (error) {
-      if (job.exporting === exporting) job.exporting = undefined;
+      if (job.exporting === mine) job.exporting = undefined;
       throw error;
     }
+    return true;
   }
 
   /** How far the job's export is, or was when it was stopped. JOB_UNKNOWN. */
   async status(jobId: string): Promise<ExportStatus> {
-    const job = this.#find(jobId);
-    if (!job.exporting) return job.last ?? NOTHING_SERVED;
-    return statusOf(await job.exporting.session);
+    const { exporting } = this.#find(jobId);
+    return exporting ? (await exporting.session).status() : NOTHING_SERVED;
   }
 
   /** Ends the job's export; its token is spent. Nothing to do when there is none. JOB_UNKNOWN. */
   async stopExport(jobId: string): Promise<void> {
     if (this.#released.has(jobId)) return;
-    await this.#stop(this.#find(jobId));
+    const { exporting } = this.#find(jobId);
+    if (!exporting) return;
+    // Before anything is awaited: a start that comes meanwhile must find the token spent.
+    this.#spent.add(exporting.token);
+    await (await exporting.session).stop();
   }
 
   /** Ends the job's export and drops its snapshot. JOB_UNKNOWN. */
   async release(jobId: string): Promise<void> {
     if (this.#released.has(jobId)) return;
     const job = this.#find(jobId);
-    await this.#stop(job);
-    const snapshot = await job.snapshot;
-    await snapshot.release();
+    await this.stopExport(jobId);
+    await (await job.snapshot).release();
     this.#jobs.delete(jobId);
     this.#released.add(jobId);
   }
@@ -117,23 +121,10 @@ export class SourceJobs {
     return [...this.#jobs.keys()];
   }
 
-  async #serve(job: SourceJob, order: ExportOrder): Promise<ExportSession> {
+  async #serve(job: SourceJob, order: Omit<ExportOptions, 'disks'>): Promise<ExportSession> {
     const snapshot = await job.snapshot;
     const disks = snapshot.disks.map(({ disk, path, sizeBytes }) => ({ disk, path, sizeBytes }));
     return await this.#parts.startExport({ ...order, disks });
-  }
-
-  async #stop(job: SourceJob): Promise<void> {
-    const { exporting } = job;
-    if (!exporting) return;
-    // Before anything is awaited: a start that comes meanwhile must find the token spent.
-    this.#spent.add(exporting.token);
-    const session = await exporting.session;
-    if (job.exporting !== exporting) return;
-    const status = statusOf(session);
-    await session.stop();
-    job.last = { ...status, running: false, connections: 0 };
-    job.exporting = undefined;
   }
 
   #find(jobId: string): SourceJob {
@@ -141,8 +132,4 @@ export class SourceJobs {
     if (!job) throw new RehostError('JOB_UNKNOWN', `This machine has no snapshot for job '${jobId}'.`);
     return job;
   }
-}
-
-function statusOf(session: ExportSession): ExportStatus {
-  return { running: true, ...session.status() };
 }

@@ -1,6 +1,6 @@
 /** What this machine is, in the shape that the orchestrator keeps. */
 import type { Inventory, SourceDisk } from '../../appliance/api/inventory.ts';
-import { type BlkidFacts, probe } from './blkid.ts';
+import { type BlkidFacts, probeAll } from './blkid.ts';
 import { type BlockDisk, blockDisks } from './block-devices.ts';
 import { sourceNics } from './nics.ts';
 import { systemFacts } from './system.ts';
@@ -14,14 +14,11 @@ export interface InventoryOptions {
   log(line: string): void;
 }
 
-/** Looks at the machine anew. Where blkid fails, disks come without their contents' kinds and the log says so. */
+/** Looks at the machine anew. What blkid fails on comes without its content's kind, and the log says so. */
 export async function collectInventory(options: InventoryOptions): Promise<Inventory> {
   const disks = blockDisks(options.root, options.only);
   const paths = disks.flatMap((disk) => [disk, ...disk.partitions].map((device) => `/dev/${device.name}`));
-  const facts = await probe(paths).catch((error: Error) => {
-    options.log(`Disk contents stay unknown: ${error.message}`);
-    return new Map<string, BlkidFacts>();
-  });
+  const facts = await probeAll(paths, (error) => options.log(`Contents stay unknown: ${error.message}`));
   return {
     ...systemFacts(options.root),
     disks: disks.map((disk) => sourceDisk(disk, facts)),

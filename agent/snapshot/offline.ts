@@ -17,28 +17,24 @@ interface Claim extends SnapshotDisk {
 
 /** `known` answers the machine's whole disks at the moment of the call. */
 export function offlineProvider(known: () => readonly BlockDisk[]): SnapshotProvider {
-  const whyNot = (disks: readonly string[]): string | undefined => {
-    const names = new Set(known().map((disk) => disk.name));
-    for (const disk of disks) {
-      // Before any path is made of the name.
-      const reason = names.has(disk) ? findUse(disk) : `this machine has no disk '${disk}'`;
-      if (reason !== undefined) return reason;
-    }
-    return undefined;
-  };
   return {
     name: 'offline',
-    canSnapshot: (disks) => Promise.resolve(whyNot(disks)),
+    canSnapshot(disks) {
+      try {
+        release(claimAll(known(), disks));
+      } catch (error) {
+        if (error instanceof RehostError) return Promise.resolve(error.message);
+        return Promise.reject(error instanceof Error ? error : new Error(String(error)));
+      }
+      return Promise.resolve(undefined);
+    },
     // Asynchronous, so that a refusal is a rejection.
     async create(disks) {
-      const reason = whyNot(disks);
-      if (reason !== undefined) throw new RehostError('SNAPSHOT_REFUSED', `No snapshot: ${reason}.`);
-      const wanted = known().filter((disk) => disks.includes(disk.name));
-      const claims: Claim[] = [];
+      const present = known();
+      const claims = claimAll(present, disks);
       try {
-        for (const disk of wanted) claims.push(claim(disk.name, disk.serial));
         // Those that were plugged in after the agent's start are not marked yet.
-        protectDisks(wanted);
+        protectDisks(present.filter((disk) => disks.includes(disk.name)));
       } catch (error) {
         release(claims);
         throw error;
@@ -46,6 +42,24 @@ export function offlineProvider(known: () => readonly BlockDisk[]): SnapshotProv
       return offlineSnapshot(claims);
     },
   };
+}
+
+/** All of them or, with SNAPSHOT_REFUSED or SOURCE_READ_FAILED, none. */
+function claimAll(known: readonly BlockDisk[], disks: readonly string[]): Claim[] {
+  const claims: Claim[] = [];
+  try {
+    for (const name of disks) {
+      // Before any path is made of the name.
+      const disk = known.find((each) => each.name === name);
+      const reason = disk ? findUse(name) : `this machine has no disk '${name}'`;
+      if (!disk || reason !== undefined) throw new RehostError('SNAPSHOT_REFUSED', `No snapshot: ${reason}.`);
+      claims.push(claim(disk));
+    }
+    return claims;
+  } catch (error) {
+    release(claims);
+    throw error;
+  }
 }
 
 function offlineSnapshot(claims: Claim[]): Snapshot {
@@ -66,7 +80,7 @@ function offlineSnapshot(claims: Claim[]): Snapshot {
 }
 
 /** Opens the disk for reading and claims it: the kernel refuses this while the disk or a partition of it is mounted or held. */
-function claim(disk: string, serial: string): Claim {
+function claim({ name: disk, serial }: BlockDisk): Claim {
   const path = `/dev/${disk}`;
   let fd: number;
   try {

@@ -1,0 +1,110 @@
+/** What every kind of snapshot must do, whatever it is made of. */
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { type TestContext, test } from 'node:test';
+import type { SnapshotProvider } from '../../../agent/snapshot/provider.ts';
+import { Memory } from '../../../native/memory.ts';
+import type { TestDisk } from './disks.ts';
+
+export interface Subject {
+  name: string;
+  /** A provider that can see the disks. */
+  provider(disks: readonly TestDisk[]): SnapshotProvider;
+  /** A fresh disk with this content (whole MiB), removed after the test. */
+  disk(t: TestContext, content: Buffer): TestDisk;
+  /** Makes a snapshot of the disk impossible, until the test ends. */
+  occupy(t: TestContext, disk: TestDisk): void;
+}
+
+const MIB = 1024 * 1024;
+
+function content(seed: number): Buffer {
+  const bytes = Buffer.alloc(2 * MIB);
+  for (let at = 0; at < bytes.length; at += 4) bytes.writeUInt32LE((at * 2654435761 + seed) >>> 0, at);
+  return bytes;
+}
+
+/** Registers the suite for one kind. */
+export function snapshotContract(subject: Subject): void {
+  const { name } = subject;
+  const provider = (disks: readonly TestDisk[]): SnapshotProvider => subject.provider(disks);
+  const disk = (t: TestContext, bytes: Buffer): TestDisk => subject.disk(t, bytes);
+  void test(`snapshot ${name}: reads what stood on every disk, and says since when`, async (t) => {
+    const contents = [content(1), content(2)];
+    const disks = contents.map((bytes) => disk(t, bytes));
+    const names = disks.map((each) => each.name);
+    const before = Date.now();
+    assert.equal(await provider(disks).canSnapshot(names), undefined);
+    const snapshot = await provider(disks).create(names);
+    t.after(() => snapshot.release());
+    assert.equal(snapshot.provider, name);
+    assert.ok(Date.parse(snapshot.timestamp) >= before && Date.parse(snapshot.timestamp) <= Date.now());
+    assert.deepEqual(
+      snapshot.disks.map((each) => [each.disk, each.sizeBytes]),
+      names.map((each) => [each, 2 * MIB]),
+    );
+    names.forEach((each, index) => {
+      const device = snapshot.open(each);
+      const memory = new Memory(2 * MIB);
+      try {
+        assert.equal(device.sizeBytes, 2 * MIB);
+        device.preadFull(memory.address, 2 * MIB, 0);
+        assert.ok(contents[index]?.equals(memory.bytes));
+        assert.throws(() => device.pwriteFull(memory.address, 4096, 0), { code: 'EBADF' });
+      } finally {
+        device.close();
+        memory.free();
+      }
+    });
+  });
+
+  void test(`snapshot ${name}: a disk is recognised by serial, size and beginning`, async (t) => {
+    const bytes = content(3);
+    const first = disk(t, bytes);
+    const identityOf = async (each: TestDisk): Promise<string | undefined> => {
+      const snapshot = await provider([each]).create([each.name]);
+      await snapshot.release();
+      return snapshot.disks[0]?.identity;
+    };
+    const identity = await identityOf(first);
+    const expected = createHash('sha256').update(`${first.serial}\n${bytes.length}\n`).update(bytes.subarray(0, MIB));
+    assert.equal(identity, expected.digest('hex'));
+    assert.equal(await identityOf(first), identity);
+    assert.notEqual(await identityOf({ ...first, serial: 'other' }), identity);
+    assert.notEqual(await identityOf(disk(t, content(4))), identity);
+  });
+
+  void test(`snapshot ${name}: a name that this machine does not have is refused, and never becomes a path`, async (t) => {
+    const known = disk(t, content(5));
+    for (const wrong of ['nosuchdisk', '../etc/passwd', '']) {
+      assert.match(String(await provider([known]).canSnapshot([wrong])), /no disk/);
+      await assert.rejects(provider([known]).create([known.name, wrong]), {
+        code: 'SNAPSHOT_REFUSED',
+        message: /no disk/,
+      });
+    }
+    // Nothing of the refused ones is held.
+    await (await provider([known]).create([known.name])).release();
+  });
+
+  void test(`snapshot ${name}: a disk in use is refused with the reason, the others are let go`, async (t) => {
+    const [free, busy] = [disk(t, content(6)), disk(t, content(7))];
+    subject.occupy(t, busy);
+    const names = [free.name, busy.name];
+    assert.match(String(await provider([free, busy]).canSnapshot(names)), new RegExp(busy.name));
+    await assert.rejects(provider([free, busy]).create(names), {
+      code: 'SNAPSHOT_REFUSED',
+      message: new RegExp(busy.name),
+    });
+    await (await provider([free]).create([free.name])).release();
+  });
+
+  void test(`snapshot ${name}: after the release nothing can be opened, and a second release is no error`, async (t) => {
+    const only = disk(t, content(8));
+    const snapshot = await provider([only]).create([only.name]);
+    assert.throws(() => snapshot.open('other'), { code: 'NOT_FOUND' });
+    await snapshot.release();
+    await snapshot.release();
+    assert.throws(() => snapshot.open(only.name), { code: 'NOT_FOUND' });
+  });
+}
