@@ -123,8 +123,8 @@ function sleep(ms: number, signal: AbortSignal): Promise<void> {
 function explain(endpoint: Endpoint, error: Error): RehostError {
   const where = `${endpoint.host}:${endpoint.port}`;
   const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
-  // Node's codes for a certificate that does not chain to the pinned CA or carries another name, and OpenSSL's for no TLS 1.3.
-  const untrusted = /^(ERR_TLS_CERT|UNABLE_TO|SELF_SIGNED|DEPTH_ZERO|CERT_|ERR_SSL)/.test(code);
+  // Node's codes for a certificate that does not chain to the pinned CA or carries another name.
+  const untrusted = /^(ERR_TLS_CERT|UNABLE_TO|SELF_SIGNED|DEPTH_ZERO|CERT_)/.test(code);
   if (untrusted)
     return new RehostError('NOT_AUTHORISED', `${where} is not the orchestrator that is pinned (${error.message}).`, {
       safe: 'Nothing was sent to it.',
@@ -133,7 +133,7 @@ function explain(endpoint: Endpoint, error: Error): RehostError {
     });
   return new RehostError(
     'TRANSFER_FAILED',
-    `The orchestrator at ${where} cannot be reached (${error.message || code}).`,
+    `The orchestrator at ${where} cannot be reached (${error.message.split('\n', 1)[0] || code}).`,
     {
       next: 'Check the network and that the orchestrator runs; this end goes on trying.',
       cause: error,
