@@ -30,6 +30,7 @@ export function registerBootFiles(app: FastifyInstance, options: BootFilesOption
       const handle = await openImage(join(options.imageDir, file));
       try {
         const { size } = await handle.stat();
+        if (size === 0) throw new RehostError('IMAGE_MISSING', `The agent image's ${file} is empty.`);
         // The length is promised before the content: a file that grows meanwhile is cut there. The stream closes the file.
         const content = handle.createReadStream({ start: 0, end: size - 1 });
         return reply.type('application/octet-stream').header('content-length', size).send(content);

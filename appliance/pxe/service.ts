@@ -8,6 +8,7 @@ import type { Endpoint } from './endpoint.ts';
 import { findInterface } from './interface.ts';
 import { scriptUrl } from './ipxe-script.ts';
 import { endLeftovers } from './leftovers.ts';
+import { portsTaken, requireFreePorts } from './ports.ts';
 
 export interface PxeOptions {
   /** Interface on which machines boot; it has an IPv4 address. */
@@ -41,7 +42,7 @@ const OUTPUT_KEPT = 4_000;
  * running then. A dnsmasq of this state folder whose orchestrator was killed is ended first.
  */
 export async function startPxe(options: PxeOptions): Promise<PxeService> {
-  const { network, netmask } = findInterface(options.interface);
+  const { address, network, netmask } = findInterface(options.interface);
   const ipxeDir = options.ipxeDir ?? IPXE_DIR;
   await requireIpxe(ipxeDir);
   const folder = join(options.stateDir, 'pxe');
@@ -50,6 +51,7 @@ export async function startPxe(options: PxeOptions): Promise<PxeService> {
   const facts = { interface: options.interface, network, netmask, ipxeDir, scriptUrl: scriptUrl(options.boot) };
   await writeFile(configPath, dnsmasqConfig(facts));
   await endLeftovers(configPath);
+  await requireFreePorts(options.interface, address);
 
   const child = spawn('dnsmasq', ['--keep-in-foreground', `--conf-file=${configPath}`], {
     stdio: ['ignore', 'ignore', 'pipe'],
@@ -131,11 +133,7 @@ function notStarted(cause: Error): RehostError {
 
 function refused(name: string, output: string): RehostError {
   const words = output.trim();
-  if (/address already in use/i.test(words)) {
-    return new RehostError('PXE_UNAVAILABLE', `Network boot: another server has a port of ${name}: ${words}`, {
-      next: `Stop the other DHCP, PXE or TFTP server of this appliance (UDP ports 67, 69 and 4011 on ${name}), or choose another interface.`,
-    });
-  }
+  if (/address already in use/i.test(words)) return portsTaken(name, words);
   return new RehostError('PXE_UNAVAILABLE', `Network boot: dnsmasq refused to start: ${words}`);
 }
 

@@ -5,6 +5,7 @@ import { RehostError } from '../../appliance/api/errors.ts';
 export interface CommandOptions {
   /** Text for the tool's standard input; empty when left out. */
   input?: string;
+  cwd?: string;
   /** Variables added to this process's environment. */
   env?: Record<string, string>;
   /** The tool is killed after this, ms. */
@@ -33,6 +34,7 @@ export async function runAny(argv: readonly string[], options: CommandOptions = 
     const child = spawn(file, args, {
       stdio: ['pipe', 'pipe', 'pipe'],
       env: { ...process.env, LC_ALL: 'C', ...options.env },
+      ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     });
     let stdout = '';
     let stderr = '';

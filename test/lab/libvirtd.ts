@@ -57,6 +57,8 @@ export interface LabLibvirtd {
   log(): Promise<string>;
   /** Kills the daemon with SIGKILL; its VMs go on, and a new daemon answers when this resolves. */
   killDaemon(): Promise<void>;
+  /** Runs a tool in the daemon's namespaces, where its folders and mounts are; answers its stdout. */
+  enter(argv: readonly string[]): Promise<string>;
   /** Ends every VM, every network, the daemon and its folder. Idempotent. */
   stop(): Promise<void>;
 }
@@ -84,6 +86,10 @@ export async function startLibvirtd(options: LabOptions = {}): Promise<LabLibvir
     uri,
     poolFolder,
     log: () => readFile(join(folder, 'libvirtd.log'), 'utf8'),
+    enter: async (argv) => {
+      const target = String(await shellOf(init));
+      return await run(['nsenter', '--target', target, '--mount', '--pid', '--net', '--', ...argv]);
+    },
     killDaemon: () => killDaemon(init, uri, folder),
     stop: onExit('the private libvirtd', () => stop(init, uri, folder, options.netns !== undefined)),
   };
@@ -152,9 +158,7 @@ async function ready(init: ChildProcess, uri: string, folder: string): Promise<v
 }
 
 async function killDaemon(init: ChildProcess, uri: string, folder: string): Promise<void> {
-  if (init.pid === undefined) throw new Error('the private libvirtd never started');
-  const [shell] = await childrenOf(init.pid);
-  if (shell === undefined) throw new Error('the private libvirtd has ended');
+  const shell = await shellOf(init);
   for (const pid of await childrenOf(shell)) {
     const name = await readFile(`/proc/${pid}/comm`, 'utf8');
     if (name.trim() !== 'libvirtd') continue;
@@ -162,6 +166,13 @@ async function killDaemon(init: ChildProcess, uri: string, folder: string): Prom
     while (existsSync(`/proc/${pid}`)) await sleep(20);
   }
   await ready(init, uri, folder);
+}
+
+/** Process 1 of the namespaces, by its number outside. */
+async function shellOf(init: ChildProcess): Promise<number> {
+  const [shell] = init.pid === undefined ? [] : await childrenOf(init.pid);
+  if (shell === undefined) throw new Error('the private libvirtd has ended');
+  return shell;
 }
 
 async function childrenOf(pid: number): Promise<number[]> {

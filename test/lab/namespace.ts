@@ -5,7 +5,7 @@
  */
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { RehostError } from '../../appliance/api/errors.ts';
@@ -28,6 +28,8 @@ export interface SpawnOptions {
 export interface Lab {
   /** Name of the appliance's namespace, for `ip netns exec`. */
   readonly namespace: string;
+  /** Name of the second namespace: another machine on the LAN, which runs the LAN's DHCP server. */
+  readonly neighbour: string;
   readonly address: string;
   readonly bridge: string;
   /** Folder for logs, sockets and copies; removed by close. Its path is short enough for unix sockets. */
@@ -53,7 +55,8 @@ export async function openLab(): Promise<Lab> {
   const name = `rehost-${process.pid}-${startTime(process.pid) ?? 0}-${opened}`;
   const lan = `${name}-lan`;
   const dhcp = `${name}-dhcp`;
-  const directory = await mkdtemp(join(tmpdir(), 'rehost-lab-'));
+  const directory = join(tmpdir(), name);
+  await mkdir(directory, { mode: 0o700 });
   const close = onExit(`lab ${name}`, async () => {
     await removeNamespace(lan);
     await removeNamespace(dhcp);
@@ -65,6 +68,7 @@ export async function openLab(): Promise<Lab> {
     let taps = 0;
     return {
       namespace: lan,
+      neighbour: dhcp,
       address: LAB_ADDRESS,
       bridge: LAB_BRIDGE,
       directory,
@@ -113,15 +117,21 @@ function spawnInside(namespace: string, argv: readonly string[], options: SpawnO
   });
 }
 
-/** Labs whose process is gone. The start time tells a process from a later one with the same number. */
+/** Namespaces and folders of labs whose process is gone. */
 async function removeDeadLabs(): Promise<void> {
   const listed = await run(['ip', 'netns', 'list']);
   for (const line of listed.split('\n')) {
-    const [namespace] = line.split(' ');
-    const owner = /^rehost-(\d+)-(\d+)-\d+-(?:lan|dhcp)$/.exec(namespace ?? '');
-    if (!namespace || !owner || startTime(Number(owner[1])) === Number(owner[2])) continue;
-    await removeNamespace(namespace);
+    const namespace = /^\S+(?=-(?:lan|dhcp)\b)/.exec(line)?.[0];
+    if (namespace !== undefined && isDead(namespace)) await removeNamespace(line.split(' ')[0] ?? '');
   }
+  for (const name of await readdir(tmpdir()))
+    if (isDead(name)) await rm(join(tmpdir(), name), { recursive: true, force: true });
+}
+
+/** Is this the name of a lab whose process is gone? The start time tells the process from a later one with its number. */
+function isDead(name: string): boolean {
+  const owner = /^rehost-(\d+)-(\d+)-\d+$/.exec(name);
+  return owner !== null && startTime(Number(owner[1])) !== Number(owner[2]);
 }
 
 /** Clock ticks from the host's boot to the process's start; undefined when there is no such process. */

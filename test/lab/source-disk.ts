@@ -24,6 +24,8 @@ export interface SourceDisk extends SourceFacts {
   nvramPath?: string;
   /** OpenSSH private key that may log in as root. */
   sshKeyPath: string;
+  /** The disk's kernel, for tests that boot one. */
+  kernelPath: string;
 }
 
 /** The source disk of this kind, from the cache or built now (root; some minutes). `log` gets the builder's steps. */
@@ -85,8 +87,10 @@ async function readBuilt(folder: string): Promise<SourceDisk | undefined> {
   if (!existsSync(path)) return undefined;
   const facts: unknown = JSON.parse(await readFile(path, 'utf8'));
   if (!Check(SourceFacts, facts)) throw new Error(`${path} is damaged: remove its folder.`);
-  const disk = { ...facts, diskPath: join(folder, 'disk.raw'), sshKeyPath: join(folder, 'id_ed25519') };
-  return facts.kind === 'uefi' ? { ...disk, nvramPath: join(folder, 'nvram.fd') } : disk;
+  const file = (name: string): string => join(folder, name);
+  const paths = { diskPath: file('disk.raw'), sshKeyPath: file('id_ed25519'), kernelPath: file('vmlinuz') };
+  const disk = { ...facts, ...paths };
+  return facts.kind === 'uefi' ? { ...disk, nvramPath: file('nvram.fd') } : disk;
 }
 
 /** Has the disk built by a process of its own (source-disk/main.ts), in a mount namespace that no other process copies. */

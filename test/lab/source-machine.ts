@@ -25,6 +25,11 @@ export interface SourceMachineOptions {
   nvramPath?: string;
   memoryMiB?: number;
   cpus?: number;
+  /**
+   * What boots from the network: the NIC's option ROM, which is iPXE (default), or the UEFI firmware's own PXE, which knows
+   * nothing of iPXE. The firmware has a driver for virtio only, so that the NIC is of that kind then.
+   */
+  networkBoot?: 'ipxe-rom' | 'firmware';
 }
 
 export interface SourceMachine {
@@ -135,7 +140,8 @@ function qemuArgv(
   const { machine } = LAYOUTS[options.kind];
   const fromNetwork = boot === 'network';
   const disk = { driver: 'raw', 'node-name': 'disk', file: { driver: 'file', filename: options.diskPath } };
-  const nic = { driver: 'e1000', id: 'nic', netdev: 'lan', mac: SOURCE_MAC, addr: `0x${PCI_SLOT}` };
+  const model = options.networkBoot === 'firmware' ? { driver: 'virtio-net-pci', romfile: '' } : { driver: 'e1000' };
+  const nic = { ...model, id: 'nic', netdev: 'lan', mac: SOURCE_MAC, addr: `0x${PCI_SLOT}` };
   const drive = { driver: 'ide-hd', id: 'hd', bus: 'ide.0', drive: 'disk', serial: 'LAB-DISK-0001' };
   return [
     'qemu-system-x86_64',
@@ -155,7 +161,8 @@ function qemuArgv(
 }
 
 function firmwareArgv(options: SourceMachineOptions): string[] {
-  if (options.kind === 'bios') return [];
+  // Without graphics SeaBIOS mirrors its screen to the serial port and takes keys from it, as servers' consoles do.
+  if (options.kind === 'bios') return ['-machine', 'graphics=off'];
   if (options.nvramPath === undefined)
     throw new RehostError('REQUEST_INVALID', 'A UEFI source machine needs its NVRAM: nvramPath is missing.');
   const flash = (name: string, filename: string, readonly: boolean): string[] => [

@@ -15,7 +15,12 @@ const RETRY_MS = 2_000;
 const CONNECTION_FAILED = 255;
 
 /** Runs a command line of the remote's shell as root; answers its stdout. Rejects with TOOL_FAILED unless it exits with 0. */
-export async function ssh(lab: Lab, target: SshTarget, commandLine: string, timeoutMs = 60_000): Promise<string> {
+export async function ssh(
+  lab: Pick<Lab, 'namespace'>,
+  target: SshTarget,
+  commandLine: string,
+  timeoutMs = 60_000,
+): Promise<string> {
   const result = await attempt(lab, target, commandLine, timeoutMs);
   if (result.code !== 0) {
     throw new RehostError(
@@ -27,7 +32,7 @@ export async function ssh(lab: Lab, target: SshTarget, commandLine: string, time
 }
 
 /** Waits until root can log in. Rejects with TIMEOUT and ssh's last words. */
-export async function waitForSsh(lab: Lab, target: SshTarget, deadlineMs: number): Promise<void> {
+export async function waitForSsh(lab: Pick<Lab, 'namespace'>, target: SshTarget, deadlineMs: number): Promise<void> {
   const end = Date.now() + deadlineMs;
   for (;;) {
     const result = await attempt(lab, target, 'true', 60_000);
@@ -41,7 +46,12 @@ export async function waitForSsh(lab: Lab, target: SshTarget, deadlineMs: number
   }
 }
 
-function attempt(lab: Lab, target: SshTarget, commandLine: string, timeoutMs: number): ReturnType<typeof runAny> {
+function attempt(
+  lab: Pick<Lab, 'namespace'>,
+  target: SshTarget,
+  commandLine: string,
+  timeoutMs: number,
+): ReturnType<typeof runAny> {
   // Host keys are not kept: every lab has its own machines at the same addresses, on a network of its own.
   const options = [
     'BatchMode=yes',

@@ -1,6 +1,6 @@
 /** The steps that make a source disk out of nothing. Runs as root in a mount namespace of its own. */
 import { randomBytes } from 'node:crypto';
-import { open, readFile, rm, statfs, truncate, writeFile } from 'node:fs/promises';
+import { copyFile, open, readdir, readFile, rm, statfs, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { run } from '../command.ts';
 import { attachLoop, type LoopDevice, mount, withChroot } from './block-device.ts';
@@ -24,7 +24,7 @@ const STALE_BYTES = 200 * 1024 ** 2;
 
 type FileSystemFacts = Pick<SourceFacts, 'hostKeyFingerprint' | 'manifestSha256' | 'usedBytes'>;
 
-/** Builds disk.raw, id_ed25519(.pub) and, for UEFI, nvram.fd in the folder `work`. Answers the facts of the disk. */
+/** Builds disk.raw, id_ed25519(.pub), vmlinuz (the disk's kernel) and, for UEFI, nvram.fd in the folder `work`. Answers the facts of the disk. */
 export async function buildDisk(kind: SourceKind, work: string, log: (line: string) => void): Promise<SourceFacts> {
   const layout = LAYOUTS[kind];
   const diskPath = join(work, 'disk.raw');
@@ -75,11 +75,18 @@ async function fillRoot(
     await installBootloader({ root, chroot, loop, layout, diskPath, nvramPath, scratch: work });
     return fingerprint(await chroot(['ssh-keygen', '-l', '-f', '/etc/ssh/ssh_host_ed25519_key.pub']));
   });
+  await copyFile(join(root, 'boot', await kernelName(root)), join(work, 'vmlinuz'));
   log('writing the data');
   const manifestSha256 = await writeGuestData(root);
   await leaveStaleBlocks(root);
   const space = await statfs(root);
   return { hostKeyFingerprint, manifestSha256, usedBytes: (space.blocks - space.bfree) * space.bsize };
+}
+
+async function kernelName(root: string): Promise<string> {
+  const name = (await readdir(join(root, 'boot'))).find((entry) => entry.startsWith('vmlinuz-'));
+  if (name === undefined) throw new Error('Debian installed no kernel.');
+  return name;
 }
 
 /** The second word of ssh-keygen's "256 SHA256:... comment (ED25519)". */

@@ -1,5 +1,5 @@
 import { test } from 'node:test';
 import { bootsFromItsOwnDisk } from './source-boots.ts';
 
-test('source machine: the bios kind boots from its own disk and its data is whole', (t) =>
+void test('source machine: the bios kind boots from its own disk and its data is whole', (t) =>
   bootsFromItsOwnDisk(t, 'bios'));

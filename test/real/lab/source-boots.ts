@@ -3,9 +3,9 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { openLab } from '../../lab/namespace.ts';
-import { buildSourceDisk, copySourceDisk } from '../../lab/source-disk.ts';
 import { MANIFEST } from '../../lab/source-disk/guest-data.ts';
 import type { SourceKind } from '../../lab/source-disk/layout.ts';
+import { buildSourceDisk, copySourceDisk } from '../../lab/source-disk.ts';
 import { createSourceMachine } from '../../lab/source-machine.ts';
 import { ssh, waitForSsh } from '../../lab/ssh.ts';
 
