@@ -11,27 +11,74 @@ export function isUnstableName(spec: string): boolean {
   return UNSTABLE.test(spec);
 }
 
-/** Names with a disk's and a partition's part, for example sda2, nvme0n1p2, ata-X-part2. */
-const PARTITION_NUMBER =
-  /^\/dev\/(?:(?:sd|hd|vd|xvd)[a-z]+(\d+)|(?:nvme\d+n\d+|mmcblk\d+)p(\d+)|disk\/by-(?:path|id|diskseq)\/.*-part(\d+))$/;
+/** Names with a disk's and a partition's part, for example sda2, nvme0n1p2, disk/by-id/ata-X-part2. */
+const PARTED =
+  /^(?:((?:sd|hd|vd|xvd)[a-z]+)(\d+)?|((?:nvme\d+n|mmcblk)\d+)(?:p(\d+))?|(disk\/by-(?:path|id|diskseq)\/.+?)(?:-part(\d+))?)$/;
+
+interface Parted {
+  disk: string;
+  /** Undefined for a whole disk. */
+  number: number | undefined;
+}
+
+/** Disk and partition number of an unstable name; undefined for other names. */
+export function splitName(spec: string): Parted | undefined {
+  if (!isUnstableName(spec)) return undefined;
+  const match = PARTED.exec(spec.replace(/^\/dev\//, ''));
+  const disk = match?.[1] ?? match?.[3] ?? match?.[5];
+  const number = match?.[2] ?? match?.[4] ?? match?.[6];
+  if (disk === undefined) return undefined;
+  return { disk, number: number === undefined ? undefined : Number.parseInt(number, 10) };
+}
+
+/** The root volume, and the name that the text at hand (fstab, a command line) gives to it, if it does. */
+export interface RootName {
+  volume: GuestVolume;
+  spec: string | undefined;
+}
 
 /**
- * The volume that a device name of fstab(5) or the kernel's command line means, or undefined when that is not certain:
- * unknown, or the copy has several disks and the name tells them apart by something that was not copied.
+ * Resolves the device names of one text. The guest may have called its disks otherwise than the agent's kernel did
+ * (hda, a different order, names by id): which disk is meant is learnt from the text's own name of the root volume, and
+ * never guessed. With no such name the agent's names are taken.
  */
-export function resolveVolume(spec: string, volumes: readonly GuestVolume[]): GuestVolume | undefined {
-  const tag = tagOf(spec);
-  if (tag) return only(volumes.filter((volume) => volume[tag.key] !== '' && matches(volume[tag.key], tag)));
-  const exact = volumes.find((volume) => volume.sourceDevice === spec);
-  if (exact) return exact;
-  // hda2 of an old kernel, vda2, or by-id: with one disk there is only one partition 2.
-  const disks = diskNames(volumes);
-  const match = PARTITION_NUMBER.exec(spec);
-  const number = match?.[1] ?? match?.[2] ?? match?.[3];
-  const disk = disks[0];
-  if (disks.length !== 1 || disk === undefined || number === undefined) return undefined;
-  const name = `/dev/${partitionName(disk, Number.parseInt(number, 10))}`;
-  return volumes.find((volume) => volume.sourceDevice === name);
+export class DeviceNames {
+  readonly #volumes: readonly GuestVolume[];
+  readonly #alias: { from: string; to: string } | undefined;
+
+  constructor(volumes: readonly GuestVolume[], root: RootName | undefined) {
+    this.#volumes = volumes;
+    this.#alias = root && aliasOf(root);
+  }
+
+  /** The volume that a name means; undefined when it is unknown or not certain. */
+  resolve(spec: string): GuestVolume | undefined {
+    const tag = tagOf(spec);
+    if (tag) return only(this.#volumes.filter((volume) => volume[tag.key] !== '' && matches(volume[tag.key], tag)));
+    const name = splitName(spec);
+    if (name && this.#alias) {
+      if (name.disk === this.#alias.from) return volumeAt(this.#alias.to, name.number, this.#volumes);
+      // The guest's order of disks is not the agent's: what it calls another disk says nothing here.
+      if (this.#alias.from !== this.#alias.to && !this.#alias.from.startsWith('disk/')) return undefined;
+    }
+    return this.#volumes.find((volume) => volume.sourceDevice === spec);
+  }
+}
+
+function aliasOf({ volume, spec }: RootName): { from: string; to: string } | undefined {
+  const named = spec === undefined ? undefined : splitName(spec);
+  const real = splitName(volume.sourceDevice);
+  return named && real && named.number === real.number ? { from: named.disk, to: real.disk } : undefined;
+}
+
+/** The volume of this partition of a disk, by the source's name of the disk. */
+export function volumeAt(
+  disk: string,
+  number: number | undefined,
+  volumes: readonly GuestVolume[],
+): GuestVolume | undefined {
+  const name = number === undefined ? disk : partitionName(disk, number);
+  return volumes.find((volume) => volume.sourceDevice === `/dev/${name}`);
 }
 
 /** A name for this volume that holds on any bus: UUID=, PARTUUID= where the UUID is missing or not unique; undefined when neither serves. */

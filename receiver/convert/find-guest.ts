@@ -1,7 +1,7 @@
 /** Picks the root file system of the guest among its volumes, and mounts what the steps need below it. */
 import { RehostError } from '../../appliance/api/errors.ts';
 import { isCheckable } from './check-file-system.ts';
-import { isUnstableName, resolveVolume } from './device-names.ts';
+import { DeviceNames, isUnstableName } from './device-names.ts';
 import { type FstabEntry, parseFstab } from './fstab.ts';
 import { kindOf, readText } from './guest-files.ts';
 import { resolveInGuest } from './guest-path.ts';
@@ -15,8 +15,8 @@ export interface FoundRoot {
   /** btrfs: the subvolume that is the root; empty elsewhere. */
   subvolume: string;
   os: OsRelease;
-  /** Its own fstab calls this volume its root. */
-  confirmed: boolean;
+  /** Its own fstab calls this volume its root: 2 by UUID, label or the agent's name, 1 by a name that another disk could have, 0 no. */
+  confidence: 0 | 1 | 2;
 }
 
 /** Where Debian's and Ubuntu's installers put the root of a btrfs, and the default subvolume. */
@@ -43,8 +43,8 @@ export async function findRoot(volumes: readonly GuestVolume[], mounts: Mounts, 
     }
   }
   const debian = found.filter((root) => isDebianLike(root.os));
-  const confirmed = debian.filter((root) => root.confirmed);
-  const candidates = confirmed.length > 0 ? confirmed : debian;
+  const most = Math.max(...debian.map((root) => root.confidence));
+  const candidates = debian.filter((root) => root.confidence === most);
   const [root] = candidates;
   if (root && candidates.length === 1) return root;
   if (root) {
@@ -84,11 +84,21 @@ async function lookInto(
     const os = await readOsRelease(point);
     if (!os) return undefined;
     const entries = parseFstab((await readText(point, '/etc/fstab')) ?? '');
-    const root = entries.find((entry) => entry.mountPoint === '/');
-    return { volume, subvolume, os, confirmed: root !== undefined && resolveVolume(root.spec, volumes) === volume };
+    return { volume, subvolume, os, confidence: confidenceOf(volume, entries, volumes) };
   } finally {
     await mounts.unmountLast();
   }
+}
+
+function confidenceOf(
+  volume: GuestVolume,
+  entries: readonly FstabEntry[],
+  volumes: readonly GuestVolume[],
+): FoundRoot['confidence'] {
+  const spec = entries.find((entry) => entry.mountPoint === '/')?.spec;
+  if (spec === undefined) return 0;
+  if (new DeviceNames(volumes, undefined).resolve(spec) === volume) return 2;
+  return new DeviceNames(volumes, { volume, spec }).resolve(spec) === volume ? 1 : 0;
 }
 
 function describeRoots(roots: readonly FoundRoot[]): string {
@@ -107,12 +117,14 @@ export async function mountGuest(
 ): Promise<string | undefined> {
   await mounts.mount(root.volume, point, { writable: true, subvolume: root.subvolume });
   const entries = parseFstab((await readText(point, '/etc/fstab')) ?? '');
+  const spec = entries.find((entry) => entry.mountPoint === '/')?.spec;
+  const names = new DeviceNames(volumes, { volume: root.volume, spec });
   let esp: string | undefined;
   const mounted = new Set<GuestVolume>();
   for (const path of MOUNT_POINTS) {
     const entry = entries.findLast((candidate) => candidate.mountPoint.replace(/(?<=.)\/+$/, '') === path);
     if (!entry) continue;
-    const volume = volumeOf(entry, volumes);
+    const volume = volumeOf(entry, names, volumes);
     if (!volume) continue;
     await mounts.mount(volume, await mountPoint(point, path), { writable: true, subvolume: subvolumeOf(entry) });
     mounted.add(volume);
@@ -147,8 +159,8 @@ async function mountPoint(root: string, path: string): Promise<string> {
 }
 
 /** Undefined for what is no volume of a disk (tmpfs, bind mounts, network) and for an ESP that is not there: its step says so. */
-function volumeOf(entry: FstabEntry, volumes: readonly GuestVolume[]): GuestVolume | undefined {
-  const volume = resolveVolume(entry.spec, volumes);
+function volumeOf(entry: FstabEntry, names: DeviceNames, volumes: readonly GuestVolume[]): GuestVolume | undefined {
+  const volume = names.resolve(entry.spec);
   if (volume && isCheckable(volume)) return volume;
   const named = isUnstableName(entry.spec) || /^(?:UUID|LABEL|PARTUUID|PARTLABEL)=|^\/dev\//i.test(entry.spec);
   if (!named || entry.fileSystem === 'vfat' || entry.options.includes('nofail')) return undefined;

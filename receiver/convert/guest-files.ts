@@ -5,7 +5,7 @@
  * Text is latin1: every byte survives the way in and out, whatever encoding the guest used.
  */
 import { constants } from 'node:fs';
-import { type FileHandle, lstat, mkdir, open, readdir, rename, rm, symlink } from 'node:fs/promises';
+import { type FileHandle, lstat, mkdir, open, readdir, rename, rm, statfs, symlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { RehostError } from '../../appliance/api/errors.ts';
 import { isMissing, resolveInGuest } from './guest-path.ts';
@@ -118,9 +118,8 @@ export async function writeBytes(root: string, path: string, bytes: Buffer, mode
   const file = await open(temporary, 'wx', 0o600);
   try {
     await file.writeFile(bytes);
-    // FAT has neither owners nor modes: a change of the owner to what it shows already is allowed there.
-    if (old) await file.chown(old.uid, old.gid);
-    await file.chmod(old ? old.mode & 0o7777 : mode);
+    if (old) await setOwner(file, real, old.uid, old.gid, old.mode);
+    else await setOwner(file, real, 0, 0, mode);
     await file.sync();
     await file.close();
     await rename(temporary, real);
@@ -142,11 +141,10 @@ export async function keepOriginal(root: string, from: string, to: string): Prom
     const { uid, gid, mode } = await source.stat();
     const bytes = await source.readFile();
     await writeBytes(root, to, bytes, mode & 0o7777);
-    const copy = await open(await resolveInGuest(root, to), constants.O_RDONLY | constants.O_NOFOLLOW);
+    const real = await resolveInGuest(root, to);
+    const copy = await open(real, constants.O_RDONLY | constants.O_NOFOLLOW);
     try {
-      await copy.chown(uid, gid);
-      // chown clears set-id bits and some file systems others.
-      await copy.chmod(mode & 0o7777);
+      await setOwner(copy, real, uid, gid, mode);
       await copy.sync();
     } finally {
       await copy.close();
@@ -182,6 +180,16 @@ export async function makeSymlink(root: string, path: string, target: string): P
   const real = await resolveInGuest(root, path, { followLast: false });
   await symlink(target, real);
   await syncFolder(dirname(real));
+}
+
+/** statfs(2) magic numbers of FAT (MSDOS_SUPER_MAGIC) and of FUSE, by which a host without a FAT driver mounts it. */
+const WITHOUT_OWNERS = [0x4d44, 0x65735546];
+
+/** Sets owner and mode, where the file system has them. The mode goes last: a change of the owner clears set-id bits. */
+async function setOwner(file: FileHandle, path: string, uid: number, gid: number, mode: number): Promise<void> {
+  if (WITHOUT_OWNERS.includes((await statfs(dirname(path))).type)) return;
+  await file.chown(uid, gid);
+  await file.chmod(mode & 0o7777);
 }
 
 /** A rename is durable only when its folder is (fsync(2)). */

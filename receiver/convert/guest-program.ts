@@ -1,9 +1,10 @@
 /**
  * Runs a program of the guest in a chroot. It is treated as hostile: namespaces of its own for mounts, processes, network
- * (empty), IPC and host name; no capability beyond those over files; /sys read-only; a /dev of six harmless nodes; and
- * an end, with everything that it started, at the deadline.
+ * (empty), IPC and host name; no capability beyond those over files; /sys read-only; a /dev with a few harmless nodes
+ * and the guest's own volumes; and an end, with everything that it started, at the deadline.
  */
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
+import { basename } from 'node:path';
 import { RehostError } from '../../appliance/api/errors.ts';
 import { kindOf } from './guest-files.ts';
 import { resolveInGuest } from './guest-path.ts';
@@ -12,6 +13,8 @@ import { type RunResult, run, TOOL_ENVIRONMENT } from './run.ts';
 export interface GuestProgram {
   /** Where the guest's root is mounted. */
   root: string;
+  /** Block devices that the program may look at under their names here: the guest's own volumes. */
+  devices: readonly string[];
   /** Absolute path in the guest, and arguments. */
   argv: readonly string[];
   timeoutMs: number;
@@ -45,6 +48,11 @@ ln -s /proc/self/fd/0 "$root/dev/stdin"
 ln -s /proc/self/fd/1 "$root/dev/stdout"
 ln -s /proc/self/fd/2 "$root/dev/stderr"
 mkdir -m 1777 "$root/dev/shm"
+count=$1; shift
+while [ "$count" -gt 0 ]; do
+  mknod -m 400 "$root/dev/$1" b "$2" "$3"; shift 3
+  count=$((count - 1))
+done
 exec setpriv --no-new-privs --inh-caps=-all \\
   --bounding-set=-all,+chown,+dac_override,+dac_read_search,+fowner,+fsetid,+setgid,+setuid,+setfcap,+sys_chroot \\
   chroot "$root" "$@"`;
@@ -60,12 +68,25 @@ export async function runInGuest(program: GuestProgram): Promise<RunResult> {
   }
   const { root, argv } = program;
   const mountPoints = mountsBelow(await readFile('/proc/self/mounts', 'latin1'), root);
+  const nodes = (await Promise.all(program.devices.map(deviceNode))).flat();
   const namespaces = ['--mount', '--pid', '--net', '--ipc', '--uts', '--fork', '--kill-child=KILL'];
   return await run(
     'unshare',
-    [...namespaces, 'sh', '-c', ENTER, 'sh', root, String(mountPoints.length), ...mountPoints, ...argv],
+    [
+      ...namespaces,
+      ...['sh', '-c', ENTER, 'sh', root, String(mountPoints.length), ...mountPoints],
+      ...[String(program.devices.length), ...nodes, ...argv],
+    ],
     { timeoutMs: program.timeoutMs, signal: program.signal, env: { ...TOOL_ENVIRONMENT, TMPDIR: '/var/tmp' } },
   );
+}
+
+/** Name, major and minor number of a block device; the numbers' bits lie as in glibc's <sys/sysmacros.h>. */
+async function deviceNode(device: string): Promise<[string, string, string]> {
+  const { rdev } = await stat(device);
+  const major = (rdev >>> 8) & 0xfff;
+  const minor = (rdev & 0xff) | ((rdev >>> 12) & 0xfff00);
+  return [basename(device), String(major), String(minor)];
 }
 
 /** Mount points below a folder, in the order in which they were made (proc_pid_mounts(5)). Pure. */

@@ -3,17 +3,18 @@
  * is edited as text: grub-mkconfig looks at the machine it runs on, so one with BIOS firmware would write BIOS commands
  * into the configuration of a UEFI guest. The small grub.cfg on the ESP only finds this one and is left alone.
  */
+import { basename, dirname } from 'node:path';
 import { KEPT_SUFFIX, keepOriginal, kindOf, readText, removeFile, replaceKeeping } from '../guest-files.ts';
-import type { ConversionStep, GuestVolume } from '../step.ts';
+import type { ConversionStep } from '../step.ts';
 import { resetInstallDevices } from './debconf.ts';
 import { convertBlsEntry, convertCmdlineFile, convertDefaultGrub, convertGrubCfg } from './grub-text.ts';
-import type { CommandLineChange } from './kernel-command-line.ts';
+import type { CommandLineChange, KnownVolumes } from './kernel-command-line.ts';
 import { filesIn } from './network-names.ts';
 
 const DEVICE_MAP = '/boot/grub/device.map';
 const DEBCONF = '/var/cache/debconf/config.dat';
 
-type Convert = (text: string, volumes: readonly GuestVolume[]) => CommandLineChange;
+type Convert = (text: string, known: KnownVolumes) => CommandLineChange;
 
 /** Boot configurations of the guest: path and how its text is converted. */
 export async function bootConfigs(root: string): Promise<[string, Convert][]> {
@@ -41,7 +42,7 @@ export const grubConfig: ConversionStep = {
     let changed = false;
     for (const [path, convert] of await bootConfigs(root)) {
       const text = (await readText(root, path)) ?? '';
-      const result = convert(text, guest.volumes);
+      const result = convert(text, guest);
       for (const note of result.notes) notes.add(note);
       if (result.text === text) continue;
       await replaceKeeping(root, path, result.text, keptPath(path));
@@ -54,7 +55,7 @@ export const grubConfig: ConversionStep = {
     const debconf = (await readText(root, DEBCONF)) ?? '';
     const reset = resetInstallDevices(debconf);
     if (reset !== debconf) {
-      await replaceKeeping(root, DEBCONF, reset, `${DEBCONF}${KEPT_SUFFIX}`);
+      await replaceKeeping(root, DEBCONF, reset);
       notes.add("the next update of grub-pc asks for its disk, because the source's is gone");
       changed = true;
     }
@@ -66,9 +67,8 @@ export const grubConfig: ConversionStep = {
 
 /** Beside the file, but never in a folder of which every file is read. */
 function keptPath(path: string): string {
-  return path.replace(/\/entries\//, `/entries${KEPT_SUFFIX}/`) === path
-    ? `${path}${KEPT_SUFFIX}`
-    : path.replace(/\/entries\//, `/entries${KEPT_SUFFIX}/`);
+  const folder = dirname(path);
+  return basename(folder) === 'entries' ? `${folder}${KEPT_SUFFIX}/${basename(path)}` : `${path}${KEPT_SUFFIX}`;
 }
 
 /** The map of GRUB's disk names to names by serial number: grub-install looks for itself where there is none. */

@@ -1,29 +1,33 @@
 /** GRUB's files as text: only the kernel's command lines in them change. Pure. */
-import type { GuestVolume } from '../step.ts';
-import { type CommandLineChange, withSerialConsole, withStableDevices } from './kernel-command-line.ts';
+import {
+  type CommandLineChange,
+  type KnownVolumes,
+  withSerialConsole,
+  withStableDevices,
+} from './kernel-command-line.ts';
 
 /** grub.cfg: the arguments of `linux` (and linux16, linuxefi) behind the kernel's path. */
-export function convertGrubCfg(text: string, volumes: readonly GuestVolume[]): CommandLineChange {
-  return editLines(text, /^(\s*linux(?:16|efi)?\s+\S+)((?:\s.*)?)$/, (line) => convertLine(line, volumes));
+export function convertGrubCfg(text: string, known: KnownVolumes): CommandLineChange {
+  return editLines(text, /^(\s*linux(?:16|efi)?\s+\S+)((?:\s.*)?)$/, (line) => convertLine(line, known));
 }
 
 /** A Boot Loader Specification entry: its `options` line. */
-export function convertBlsEntry(text: string, volumes: readonly GuestVolume[]): CommandLineChange {
-  return editLines(text, /^(\s*options)(\s.*)$/, (line) => convertLine(line, volumes));
+export function convertBlsEntry(text: string, known: KnownVolumes): CommandLineChange {
+  return editLines(text, /^(\s*options)(\s.*)$/, (line) => convertLine(line, known));
 }
 
 /** /etc/kernel/cmdline: the whole file is one command line. */
-export function convertCmdlineFile(text: string, volumes: readonly GuestVolume[]): CommandLineChange {
-  return convertLine(text, volumes);
+export function convertCmdlineFile(text: string, known: KnownVolumes): CommandLineChange {
+  return convertLine(text, known);
 }
 
 /**
  * /etc/default/grub, which the guest's next update-grub reads: the devices in all command lines; the console in
  * GRUB_CMDLINE_LINUX, which every menu entry gets; and roots by UUID again.
  */
-export function convertDefaultGrub(text: string, volumes: readonly GuestVolume[]): CommandLineChange {
+export function convertDefaultGrub(text: string, known: KnownVolumes): CommandLineChange {
   const variable = /^(\s*(?:export\s+)?GRUB_CMDLINE_LINUX(?:_DEFAULT|_RECOVERY)?=)(.*)$/;
-  const devices = editLines(text, variable, (value) => withStableDevices(value, volumes));
+  const devices = editLines(text, variable, (value) => withStableDevices(value, known));
   const notes = [...devices.notes];
   let result = devices.text;
   if (!/^\s*(?:export\s+)?GRUB_CMDLINE_LINUX\w*=.*\bconsole=ttyS0\b/m.test(result)) {
@@ -31,7 +35,7 @@ export function convertDefaultGrub(text: string, volumes: readonly GuestVolume[]
     result = console.text;
     notes.push(...console.notes);
   }
-  const byUuid = result.replaceAll(/^(\s*GRUB_DISABLE_(?:LINUX_UUID|UUID)=)(?:"true"|'true'|true)\s*$/gm, '$1false');
+  const byUuid = result.replaceAll(/^(\s*GRUB_DISABLE_(?:LINUX_UUID|UUID)=)(?:"true"|'true'|true)[ \t]*$/gm, '$1false');
   if (byUuid !== result) notes.push('GRUB names the root by UUID again');
   return { text: byUuid, notes };
 }
@@ -55,8 +59,8 @@ function addConsole(text: string): CommandLineChange {
   return { text: `${begin}GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX ${change.text}"\n`, notes: change.notes };
 }
 
-function convertLine(line: string, volumes: readonly GuestVolume[]): CommandLineChange {
-  const devices = withStableDevices(line, volumes);
+function convertLine(line: string, known: KnownVolumes): CommandLineChange {
+  const devices = withStableDevices(line, known);
   const console = withSerialConsole(devices.text);
   return { text: console.text, notes: [...devices.notes, ...console.notes] };
 }

@@ -127,6 +127,8 @@ async function rebuild(guest: Guest, version: string): Promise<void> {
   await requireModules(root);
   const result = await runInGuest({
     root,
+    // The hooks look at the root's and the swap's own signatures, to bring the right fsck and to find the hibernation device.
+    devices: guest.volumes.map((volume) => volume.device),
     argv: [UPDATE_INITRAMFS, '-u', '-k', version],
     timeoutMs: REBUILD_TIMEOUT_MS,
     signal: guest.signal,

@@ -1,6 +1,9 @@
 /** The kernel's command line as words (admin-guide/kernel-parameters): devices by UUID, a serial console. Pure. */
-import { isUnstableName, resolveVolume, stableName } from '../device-names.ts';
-import type { GuestVolume } from '../step.ts';
+import { DeviceNames, isUnstableName, stableName } from '../device-names.ts';
+import type { Guest } from '../step.ts';
+
+/** What a command line's names are resolved with. */
+export type KnownVolumes = Pick<Guest, 'volumes' | 'rootVolume'>;
 
 /** The target VM's first serial port: what proves the boot, and what `virsh console` shows. */
 export const SERIAL_CONSOLE = 'console=ttyS0,115200';
@@ -13,18 +16,20 @@ export interface CommandLineChange {
 }
 
 /**
- * root= and resume= by UUID (resume=none-like: the word goes, where its volume is not known), blanks and quotes of the
- * rest kept. A name that cannot be resolved stays and is noted.
+ * root= and resume= by UUID; blanks, quotes and everything else stay. root= of this guest can only mean its root volume,
+ * from which the names of its disk's other volumes follow. A name that cannot be resolved stays and is noted.
  */
-export function withStableDevices(text: string, volumes: readonly GuestVolume[]): CommandLineChange {
+export function withStableDevices(text: string, { volumes, rootVolume }: KnownVolumes): CommandLineChange {
+  const spec = /(?:^|[\s"'])root=(\/dev\/[^\s"']+)/.exec(text)?.[1];
+  const names = new DeviceNames(volumes, { volume: rootVolume, spec });
   const notes: string[] = [];
   const changed = text.replaceAll(
     /(^|[\s"'])(root|resume)=(\/dev\/[^\s"']+)/g,
     (whole, before: string, key: string, spec: string) => {
       if (!isUnstableName(spec)) return whole;
-      const volume = resolveVolume(spec, volumes);
+      const volume = names.resolve(spec);
       const name = volume && stableName(volume, volumes);
-      if (name === undefined) {
+      if (name === undefined || (key === 'root' && volume !== rootVolume)) {
         notes.push(`${key}=${spec} was left: it is not certain which volume is meant`);
         return whole;
       }

@@ -1,0 +1,140 @@
+/** Disks for the conversion's tests: copies of the lab's source machines, and small file systems made by hand. */
+import { mkdir, mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import type { ConvertOptions, StepReport } from '../../../appliance/api/control.ts';
+import { type ConvertResult, convertGuest } from '../../../receiver/convert/convert.ts';
+import { type MountVolume, mountWithKernel } from '../../../receiver/convert/mounts.ts';
+import type { ConvertDisk } from '../../../receiver/convert/volumes.ts';
+import { onExit } from '../../lab/cleanup.ts';
+import { run, runAny } from '../../lab/command.ts';
+import { attachLoop, type LoopDevice } from '../../lab/source-disk/block-device.ts';
+import type { SourceKind } from '../../lab/source-disk/layout.ts';
+import { buildSourceDisk, copySourceDisk, type SourceDisk } from '../../lab/source-disk.ts';
+
+export interface TestDisk {
+  /** What the conversion gets. */
+  disk: ConvertDisk;
+  loop: LoopDevice;
+  /** Raw image. */
+  path: string;
+  /** A folder for the test, removed with the disk. */
+  folder: string;
+  remove(): Promise<void>;
+}
+
+/** A writable copy of a source machine's disk, attached; its NVRAM lies beside it for UEFI. */
+export async function sourceCopy(kind: SourceKind): Promise<TestDisk & { source: SourceDisk }> {
+  requireRoot();
+  const source = await buildSourceDisk(kind, { log: (line) => console.error(line) });
+  const folder = await scratch();
+  const { diskPath } = await copySourceDisk(source, folder.path);
+  return { ...(await attached(diskPath, folder)), source };
+}
+
+/** A disk without partitions that holds one file system with these files (path -> content). */
+export async function smallDisk(
+  fileSystem: 'ext4' | 'xfs' | 'btrfs',
+  files: Record<string, string>,
+  fill?: (root: string) => Promise<void>,
+): Promise<TestDisk> {
+  requireRoot();
+  const folder = await scratch();
+  const root = join(folder.path, 'content');
+  for (const [path, content] of Object.entries(files)) {
+    await mkdir(dirname(join(root, path)), { recursive: true });
+    await writeFile(join(root, path), content);
+  }
+  await mkdir(root, { recursive: true });
+  await fill?.(root);
+  const path = join(folder.path, 'disk.raw');
+  await writeFile(path, '');
+  await truncate(path, 512 * 1024 * 1024);
+  if (fileSystem === 'ext4') await run(['mkfs.ext4', '-q', '-d', root, path]);
+  if (fileSystem === 'btrfs') await run(['mkfs.btrfs', '-q', '--rootdir', root, path]);
+  if (fileSystem === 'xfs') await run(['mkfs.xfs', '-q', path]);
+  const disk = await attached(path, folder);
+  if (fileSystem === 'xfs') await mounted(disk.loop.device, (point) => run(['cp', '-a', `${root}/.`, point]));
+  return disk;
+}
+
+async function attached(path: string, folder: { path: string; remove: () => Promise<void> }): Promise<TestDisk> {
+  const loop = await attachLoop(path);
+  return {
+    disk: { disk: 'sda', device: loop.device },
+    loop,
+    path,
+    folder: folder.path,
+    async remove() {
+      await loop.detach();
+      await folder.remove();
+    },
+  };
+}
+
+async function scratch(): Promise<{ path: string; remove: () => Promise<void> }> {
+  const path = await mkdtemp(join(tmpdir(), 'rehost-convert-'));
+  return { path, remove: onExit(`folder ${path}`, () => rm(path, { recursive: true, force: true })) };
+}
+
+/** Mounts a device for the time of `work`, as the conversion would. */
+export async function mounted<T>(device: string, work: (point: string) => Promise<T>): Promise<T> {
+  const point = await mkdtemp(join(tmpdir(), 'rehost-mount-'));
+  const type = (await run(['blkid', '-p', '-o', 'value', '-s', 'TYPE', device])).trim();
+  if (type === 'vfat') await run(['fusefat', '-o', 'rw+', device, point]);
+  else await run(['mount', device, point]);
+  const undo = onExit(`mount ${point}`, async () => {
+    await run(['umount', point]);
+    await rm(point, { recursive: true });
+  });
+  try {
+    return await work(point);
+  } finally {
+    await undo();
+  }
+}
+
+/** Everyone's kernel mounts; FAT goes through FUSE where this host's kernel has no driver of its own. */
+const mountVolume: MountVolume = async (volume, point, mode) => {
+  if (volume.fileSystem !== 'vfat') return await mountWithKernel(volume, point, mode);
+  await run(['fusefat', '-o', mode.writable ? 'rw+' : 'ro', volume.device, point]);
+};
+
+export const OPTIONS: ConvertOptions = {
+  network: 'keep',
+  nics: [{ name: 'eth0', mac: '52:54:00:db:00:60' }],
+  firmware: 'bios',
+};
+
+/** Runs the conversion on a disk; `steps` fills even when it fails. */
+export async function convert(
+  disk: TestDisk,
+  options: Partial<ConvertOptions> = {},
+  extra: { steps?: StepReport[]; log?: string[]; signal?: AbortSignal } = {},
+): Promise<ConvertResult> {
+  return await convertGuest({
+    disks: [disk.disk],
+    options: { ...OPTIONS, ...options },
+    log: (line) => extra.log?.push(line),
+    onStep: (step) => extra.steps?.push(step),
+    mountVolume,
+    ...(extra.signal ? { signal: extra.signal } : {}),
+  });
+}
+
+/** SHA-256 of a device's whole content. */
+export async function contentHash(device: string): Promise<string> {
+  await run(['sync']);
+  await run(['blockdev', '--flushbufs', device]);
+  return (await run(['sha256sum', device])).split(' ')[0] ?? '';
+}
+
+/** Mount points of this host below /run that a conversion left behind. */
+export async function leftMounts(): Promise<string[]> {
+  const { stdout } = await runAny(['grep', '-o', '/run/rehost-guest-[^ ]*', '/proc/self/mounts']);
+  return stdout.split('\n').filter((line) => line !== '');
+}
+
+function requireRoot(): void {
+  if (process.getuid?.() !== 0) throw new Error('These tests attach loop devices and mount: run them as root.');
+}
