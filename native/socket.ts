@@ -3,7 +3,7 @@ import { isIP, isIPv4 } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import koffi, { type KoffiFunc } from 'koffi';
 import { lastErrno, lastError, SysError } from './errors.ts';
-import type { Address } from './memory.ts';
+import type { Address, Memory } from './memory.ts';
 import { type ByteStream, type Patience, SLICE_MS, StreamError } from './stream.ts';
 
 const process_ = koffi.load(null);
@@ -231,6 +231,17 @@ export function receiveSome(fd: number, address: Address, bytes: number): number
   if (got === 0) throw new StreamError('closed', 'The other side closed the connection.');
   if (lastErrno() === EAGAIN || lastErrno() === koffi.os.errno.EINTR) return 0;
   throw lastError('recv');
+}
+
+/**
+ * Sends a message that surely fits into a fresh socket's buffer, by way of `scratch`, whose start is overwritten. EAGAIN when
+ * it does not fit after all. For sockets that do not block.
+ */
+export function sendSmall(fd: number, message: Uint8Array, scratch: Memory): void {
+  scratch.bytes.set(message);
+  const put = send(fd, scratch.address, message.length, MSG_NOSIGNAL | MSG_DONTWAIT);
+  if (put < 0) throw lastError('send');
+  if (put !== message.length) throw new SysError(EAGAIN, 'send');
 }
 
 /** Ends both directions without closing the descriptor. Errors mean that it was over already. */

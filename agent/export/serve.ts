@@ -22,7 +22,7 @@ const STOP_DEADLINE_MS = 10_000;
 /** A thread that died is started again after this, ms. */
 const RESTART_MS = 500;
 
-export interface ExportOrder {
+export interface ExportBasics {
   jobId: string;
   /** TOKEN_BYTES bytes. The session derives its key and keeps no token. */
   token: Buffer;
@@ -30,7 +30,7 @@ export interface ExportOrder {
   disks: readonly ExportDisk[];
 }
 
-export interface DialOrder extends ExportOrder {
+export interface ExportOptions extends ExportBasics {
   /** An IP address, IPv6 without brackets. */
   address: string;
   port: number;
@@ -56,12 +56,12 @@ export interface ExportSession {
 }
 
 /** Dials the receiver and serves until `stop`, dialling again with growing pauses when a connection breaks. */
-export function startExport(order: DialOrder): ExportSession {
+export function startExport(order: ExportOptions): ExportSession {
   return new Session(order, { kind: 'dial', address: order.address, port: order.port });
 }
 
 /** Serves whoever connects to an address of this machine and has the key: standard NBD clients. Port 0 takes any. */
-export function listenExport(order: ExportOrder, host: string, port: number): ExportSession & { port: number } {
+export function listenExport(order: ExportBasics, host: string, port: number): ExportSession & { port: number } {
   checkOrder(order);
   const bound = listen(host, port);
   const session = new Session(order, { kind: 'accept', listenFd: bound.fd });
@@ -79,7 +79,7 @@ function closeSocketOnce(bound: { fd: number }): void {
 }
 
 /** REQUEST_INVALID names the field. */
-function checkOrder(order: ExportOrder): void {
+function checkOrder(order: ExportBasics): void {
   const wrong = (field: string): RehostError => new RehostError('REQUEST_INVALID', `Export: ${field}.`);
   if (order.token.length !== TOKEN_BYTES) throw wrong(`token has ${order.token.length} bytes, not ${TOKEN_BYTES}`);
   if (!Number.isInteger(order.connections) || order.connections < 1 || order.connections > CONNECTIONS_MAX) {
@@ -95,7 +95,7 @@ function startWorker(name: string, workerData: unknown): Worker {
 
 class Session implements ExportSession {
   readonly mapped: Promise<AreaFound[]>;
-  readonly #order: ExportOrder;
+  readonly #order: ExportBasics;
   readonly #meeting: Meeting;
   readonly #counters: Counters;
   readonly #stop = new StopFlag();
@@ -107,7 +107,7 @@ class Session implements ExportSession {
   #error: WireError | null = null;
   #stopped: Promise<void> | undefined;
 
-  constructor(order: ExportOrder, meeting: Meeting) {
+  constructor(order: ExportBasics, meeting: Meeting) {
     checkOrder(order);
     this.#order = { ...order, token: Buffer.alloc(0) };
     this.#meeting = meeting;
@@ -193,11 +193,12 @@ class Session implements ExportSession {
         this.#error = null;
         return;
       }
+      const wasUp = up;
       if (up) this.#connections--;
       up = false;
       if (message.error === null) this.#goodbye = true;
       // After a goodbye the receiver has what it wanted and listens no longer: that nobody answers is no failure then.
-      else if (!(this.#goodbye && message.kind === 'failed')) this.#error = message.error;
+      else if (wasUp || !this.#goodbye) this.#error = message.error;
     });
     worker.once('error', (error) => {
       this.#error = toWire(error);

@@ -1,0 +1,156 @@
+/** Thread of one data connection of the receiver. It does what the session tells it, one command after the other, blocking. */
+import { parentPort, workerData } from 'node:worker_threads';
+import { RehostError, toWire } from '../../appliance/api/errors.ts';
+import { HANDSHAKE_DEADLINE_MS, SILENCE_DEADLINE_MS } from '../../appliance/api/transfer.ts';
+import { SysError } from '../../native/errors.ts';
+import { Memory } from '../../native/memory.ts';
+import { PlainStream } from '../../native/socket.ts';
+import { type ByteStream, Patience, StreamError } from '../../native/stream.ts';
+import { TlsStream } from '../../native/tls.ts';
+import { openTarget } from '../target/open.ts';
+import type { Target } from '../target/target.ts';
+import { Board, type BoardShared } from './board.ts';
+import { type Agreement, agree } from './client.ts';
+import { readMap } from './map.ts';
+import { Puller } from './pull.ts';
+import { Requests } from './requests.ts';
+import {
+  connectionError,
+  type DiskWorkerData,
+  type PullCommand,
+  type PullReport,
+  SessionFlags,
+  Stopped,
+} from './shared.ts';
+
+const SCRATCH_BYTES = 8 * 1024;
+
+interface Connection {
+  stream: ByteStream;
+  requests: Requests;
+  agreement: Agreement;
+  disk: number;
+  /** Wire bytes that were counted. */
+  counted: number;
+}
+
+const work = workerData as DiskWorkerData;
+const flags = new SessionFlags(work.flags);
+const scratch = new Memory(SCRATCH_BYTES);
+const puller = new Puller();
+const targets = new Map<number, Target>();
+let connection: Connection | undefined;
+/** The board that pieces may be taken from: to give them back when the connection breaks. */
+let board: Board | undefined;
+
+function count(from: Connection): void {
+  const now = from.stream.wireIn;
+  flags.addWire(now - from.counted);
+  from.counted = now;
+}
+
+function attach(fd: number, ssl: number, index: number): PullReport {
+  const disk = work.disks[index];
+  const patience = new Patience(SILENCE_DEADLINE_MS, () => flags.check());
+  const stream = ssl === 0 ? new PlainStream(fd, patience) : new TlsStream(fd, ssl, patience);
+  try {
+    if (!disk) throw new RehostError('INTERNAL', `There is no disk ${index}.`);
+    patience.silenceMs = HANDSHAKE_DEADLINE_MS;
+    const agreement = agree(stream, scratch, disk.disk);
+    patience.silenceMs = SILENCE_DEADLINE_MS;
+    if (agreement.sizeBytes !== disk.sizeBytes) {
+      throw new RehostError(
+        'SOURCE_CHANGED',
+        `The export '${disk.disk}' has ${agreement.sizeBytes} bytes; the replica has ${disk.sizeBytes}.`,
+      );
+    }
+    connection = { stream, requests: new Requests(stream, agreement), agreement, disk: index, counted: 0 };
+    count(connection);
+    return { kind: 'attached', hashes: agreement.hashes };
+  } catch (error) {
+    flags.addWire(stream.wireIn);
+    stream.close();
+    flags.connectionClosed();
+    throw error;
+  }
+}
+
+function map(open: Connection): PullReport {
+  const ranges = readMap(open.requests, open.agreement, () => {
+    flags.check();
+    count(open);
+  });
+  return { kind: 'mapped', ranges };
+}
+
+function pull(open: Connection, shared: BoardShared): PullReport {
+  const target = targets.get(open.disk) ?? openDisk(open.disk);
+  board = new Board(shared);
+  puller.run(open.requests, open.agreement, board, target, work.worker, () => {
+    flags.check();
+    count(open);
+  });
+  board = undefined;
+  return { kind: 'drained' };
+}
+
+function openDisk(index: number): Target {
+  const disk = work.disks[index];
+  if (!disk) throw new RehostError('INTERNAL', `There is no disk ${index}.`);
+  const target = openTarget(disk.target);
+  targets.set(index, target);
+  return target;
+}
+
+/** Closes the connection, if there is one, and gives back what it had taken. */
+function hangUp(): void {
+  board?.giveBack(work.worker);
+  board = undefined;
+  if (!connection) return;
+  connection.stream.close();
+  count(connection);
+  connection.requests.free();
+  connection = undefined;
+  flags.connectionClosed();
+}
+
+function obey(command: Exclude<PullCommand, { kind: 'end' }>): PullReport {
+  if (command.kind === 'attach') return attach(command.fd, command.ssl, command.disk);
+  if (!connection) throw new RehostError('INTERNAL', `'${command.kind}' without a connection.`);
+  if (command.kind === 'map') return map(connection);
+  if (command.kind === 'pull') return pull(connection, command.board);
+  connection.requests.disconnect();
+  hangUp();
+  return { kind: 'detached' };
+}
+
+/** Does it end the connection only, so that another one may do better? Everything else is final. */
+function endsConnection(error: unknown): boolean {
+  if (error instanceof StreamError || error instanceof SysError || error instanceof Stopped) return true;
+  return error instanceof RehostError && (error.code === 'PROTOCOL_VIOLATION' || error.code === 'TRANSFER_FAILED');
+}
+
+function end(): void {
+  hangUp();
+  for (const target of targets.values()) target.close();
+  puller.free();
+  scratch.free();
+  parentPort?.close();
+}
+
+parentPort?.on('message', (command: PullCommand) => {
+  if (command.kind === 'end') {
+    end();
+    return;
+  }
+  let report: PullReport;
+  try {
+    report = obey(command);
+  } catch (error) {
+    hangUp();
+    report = endsConnection(error)
+      ? { kind: 'lost', error: connectionError(error) }
+      : { kind: 'fatal', error: toWire(error) };
+  }
+  parentPort?.postMessage(report);
+});

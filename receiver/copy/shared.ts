@@ -1,0 +1,145 @@
+/** What the threads of one copy share: flags, and the messages between them and the session. */
+import { RehostError, toWire, type WireError } from '../../appliance/api/errors.ts';
+import { SysError } from '../../native/errors.ts';
+import { StreamError } from '../../native/stream.ts';
+import type { PskCredentials } from '../../native/tls.ts';
+import type { TargetSpec } from '../target/target.ts';
+import type { BoardShared } from './board.ts';
+
+/** Thrown out of blocking calls when the session stops. */
+export class Stopped extends Error {
+  override readonly name = 'Stopped';
+}
+
+const STOP = 0;
+const OPEN_CONNECTIONS = 1;
+const FLAGS = 2;
+
+/** Flags and counters of one session that blocked threads look at. */
+export class SessionFlags {
+  readonly shared: SharedArrayBuffer;
+  readonly #flags: Int32Array<SharedArrayBuffer>;
+  readonly #wire: BigInt64Array<SharedArrayBuffer>;
+
+  constructor(shared: SharedArrayBuffer = new SharedArrayBuffer(8 * 2)) {
+    this.shared = shared;
+    this.#flags = new Int32Array(shared, 0, FLAGS);
+    this.#wire = new BigInt64Array(shared, 8, 1);
+  }
+
+  stop(): void {
+    Atomics.store(this.#flags, STOP, 1);
+    Atomics.notify(this.#flags, STOP);
+  }
+
+  get stopped(): boolean {
+    return Atomics.load(this.#flags, STOP) !== 0;
+  }
+
+  /** Throws Stopped after `stop`. */
+  check(): void {
+    if (this.stopped) throw new Stopped('The copy was stopped.');
+  }
+
+  /** Blocks this thread for `ms` or until `stop`. Not for the main thread. */
+  sleep(ms: number): void {
+    Atomics.wait(this.#flags, STOP, 0, ms);
+  }
+
+  connectionOpened(): void {
+    Atomics.add(this.#flags, OPEN_CONNECTIONS, 1);
+  }
+
+  connectionClosed(): void {
+    Atomics.sub(this.#flags, OPEN_CONNECTIONS, 1);
+  }
+
+  get openConnections(): number {
+    return Atomics.load(this.#flags, OPEN_CONNECTIONS);
+  }
+
+  addWire(bytes: number): void {
+    Atomics.add(this.#wire, 0, BigInt(bytes));
+  }
+
+  get wireBytes(): number {
+    return Number(Atomics.load(this.#wire, 0));
+  }
+}
+
+/** How connections come about. */
+export type Meeting =
+  /** The agent dials us. The listening socket stays the session's. */
+  { kind: 'listen'; fd: number } | { kind: 'dial'; host: string; port: number; connections: number };
+
+/** workerData of door-worker.ts. */
+export interface DoorWork {
+  meeting: Meeting;
+  security: PskCredentials | 'none';
+  flags: SharedArrayBuffer;
+}
+
+export type DoorReport =
+  /** Socket and SSL object are the session's from here on. */
+  | { kind: 'connection'; fd: number; ssl: number }
+  /** A peer that did not come to that. */
+  | { kind: 'refused'; reason: string };
+
+/** A disk as the threads know it. */
+export interface DiskWork {
+  /** Export name. */
+  disk: string;
+  target: TargetSpec;
+  sizeBytes: number;
+}
+
+/** workerData of pull-worker.ts and target-worker.ts. */
+export interface DiskWorkerData {
+  /** 1 to 8; marks the pieces that this thread has. */
+  worker: number;
+  disks: readonly DiskWork[];
+  flags: SharedArrayBuffer;
+}
+
+export type PullCommand =
+  /** Negotiates this disk's export on the connection, which is the worker's from here on. */
+  | { kind: 'attach'; fd: number; ssl: number; disk: number }
+  /** Asks for the allocation map. */
+  | { kind: 'map' }
+  /** Copies pieces until none is left to take. */
+  | { kind: 'pull'; board: BoardShared }
+  /** Says goodbye and closes. */
+  | { kind: 'detach' }
+  /** Closes everything; the thread ends. */
+  | { kind: 'end' };
+
+export type PullReport =
+  | { kind: 'attached'; hashes: boolean }
+  | { kind: 'mapped'; ranges: Float64Array }
+  /** Nothing left to take; others may still give pieces back. */
+  | { kind: 'drained' }
+  | { kind: 'detached' }
+  /** The connection is of no further use; its pieces are given back. */
+  | { kind: 'lost'; error: WireError }
+  /** No other connection would do better. */
+  | { kind: 'fatal'; error: WireError };
+
+export type TargetCommand =
+  /** Makes everything outside of the plan's pieces read as zeros. */
+  | { kind: 'zero-holes'; disk: number; board: BoardShared }
+  | { kind: 'flush'; disk: number; board: BoardShared }
+  | { kind: 'end' };
+
+export type TargetReport = { kind: 'done'; disk: number } | { kind: 'fatal'; error: WireError };
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** A failure of a connection as it travels. */
+export function connectionError(error: unknown): WireError {
+  if (error instanceof StreamError || error instanceof SysError) {
+    return toWire(new RehostError('TRANSFER_FAILED', error.message, { cause: error }));
+  }
+  return toWire(error);
+}

@@ -1,0 +1,79 @@
+/** Thread that reads pieces back and compares their hashes. It shares the pieces with others and ends when none is left. */
+import { parentPort, workerData } from 'node:worker_threads';
+import { RehostError, toWire } from '../../appliance/api/errors.ts';
+import { REHOST_HASH_BYTES } from '../../appliance/api/nbd.ts';
+import { PIECE_BYTES } from '../../appliance/api/transfer.ts';
+import { isZero } from '../../native/bytes.ts';
+import { Memory } from '../../native/memory.ts';
+import { xxh3At } from '../../native/xxhash.ts';
+import { openTarget } from '../target/open.ts';
+import type { Target } from '../target/target.ts';
+import { ALIGN_BYTES, eachHole, type Plan } from './plan.ts';
+import { SessionFlags, Stopped } from './shared.ts';
+import { VerifyCounters, type VerifyReport, type VerifyWork } from './verify-shared.ts';
+
+/** One sample in every so many bytes of a hole. */
+const SAMPLE_EVERY_BYTES = 64 * 1024 * 1024;
+
+const work = workerData as VerifyWork;
+const flags = new SessionFlags(work.flags);
+const counters = new VerifyCounters(work.disks.length, work.counters);
+const memory = new Memory(PIECE_BYTES);
+const hash = new Memory(REHOST_HASH_BYTES);
+
+function mismatch(disk: string, offset: number, length: number, what: string): RehostError {
+  return new RehostError('VERIFY_MISMATCH', `Disk '${disk}', ${length} bytes at ${offset}: ${what}.`);
+}
+
+function checkPieces(index: number, disk: string, plan: Plan, target: Target): void {
+  for (;;) {
+    flags.check();
+    const piece = counters.take(index);
+    if (piece >= plan.count) return;
+    const offset = plan.offsets[piece] ?? 0;
+    const length = plan.lengths[piece] ?? 0;
+    target.read(memory.address, offset, length);
+    xxh3At(memory.address, length, hash.view, 0);
+    const expected = plan.hashes.subarray(piece * REHOST_HASH_BYTES, (piece + 1) * REHOST_HASH_BYTES);
+    if (Buffer.compare(hash.bytes.subarray(0, REHOST_HASH_BYTES), expected) !== 0) {
+      throw mismatch(disk, offset, length, 'the replica differs from what the source sent');
+    }
+    counters.checked(index, length);
+  }
+}
+
+function auditHoles(disk: string, plan: Plan, target: Target): void {
+  const sample = (at: number, end: number): void => {
+    const length = Math.min(ALIGN_BYTES, end - at);
+    target.read(memory.address, at, length);
+    if (!isZero(memory, 0, length)) throw mismatch(disk, at, length, 'it should read as zeros');
+  };
+  eachHole(plan, (start, end) => {
+    flags.check();
+    for (let at = start; at < end; at += SAMPLE_EVERY_BYTES) sample(at, end);
+    if (end - start > ALIGN_BYTES) sample(end - (((end - 1) % ALIGN_BYTES) + 1), end);
+  });
+}
+
+function run(): VerifyReport {
+  try {
+    work.disks.forEach(({ disk, target: spec, plan }, index) => {
+      const target = openTarget(spec);
+      try {
+        target.dropCaches();
+        checkPieces(index, disk, plan, target);
+        if (work.audits) auditHoles(disk, plan, target);
+      } finally {
+        target.close();
+      }
+    });
+    return { kind: 'done' };
+  } catch (error) {
+    return error instanceof Stopped ? { kind: 'done' } : { kind: 'failed', error: toWire(error) };
+  } finally {
+    memory.free();
+    hash.free();
+  }
+}
+
+parentPort?.postMessage(run());

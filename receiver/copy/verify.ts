@@ -1,0 +1,135 @@
+/**
+ * The independent re-read: every piece is read back from the storage and its hash compared with the one that the agent took
+ * while serving. Outside of the pieces the target was told to be zero; that is audited by samples (first and last block of
+ * every hole, and one in every 64 MiB), which finds a target that ignores such orders without reading terabytes of zeros.
+ */
+import { createHash } from 'node:crypto';
+import type { RECEIVER_METHODS, ResultOf } from '../../appliance/api/control.ts';
+import { RehostError, toWire, type WireError } from '../../appliance/api/errors.ts';
+import { REHOST_HASH_BYTES } from '../../appliance/api/nbd.ts';
+import type { CopiedDisk } from './copy.ts';
+import type { Plan } from './plan.ts';
+import { SessionFlags } from './shared.ts';
+import { Thread } from './thread.ts';
+import { VerifyCounters, type VerifyReport, type VerifyWork } from './verify-shared.ts';
+
+/** Threads that read and hash: one cannot keep a fast disk busy with one read at a time. */
+const THREADS = 2;
+/** Bytes of one entry of the manifest's list: u64 offset, u32 length, hash. */
+const ENTRY_BYTES = 12 + REHOST_HASH_BYTES;
+const ENTRIES_AT_ONCE = 4096;
+
+export type VerifyStatus = ResultOf<typeof RECEIVER_METHODS, 'verify.status'>;
+
+export interface VerifySession {
+  status(): VerifyStatus;
+  /** Resolves when it is done or failed (see `status`) and its threads are gone. Never rejects. */
+  readonly finished: Promise<void>;
+  /** Ends it. Idempotent. */
+  stop(): Promise<void>;
+}
+
+/** Verifies the disks of a copy that is done (`CopySession.copied`). */
+export function startVerify(disks: readonly CopiedDisk[]): VerifySession {
+  return new Verify(disks);
+}
+
+/** SHA-256, hex, over the canonical list of a plan: for each piece in order offset (u64), length (u32), XXH3-128, big-endian. */
+export function manifestOf(plan: Plan): string {
+  const sha256 = createHash('sha256');
+  const entries = Buffer.alloc(ENTRY_BYTES * ENTRIES_AT_ONCE);
+  let filled = 0;
+  for (let piece = 0; piece < plan.count; piece++) {
+    entries.writeBigUInt64BE(BigInt(plan.offsets[piece] ?? 0), filled);
+    entries.writeUInt32BE(plan.lengths[piece] ?? 0, filled + 8);
+    entries.set(plan.hashes.subarray(piece * REHOST_HASH_BYTES, (piece + 1) * REHOST_HASH_BYTES), filled + 12);
+    filled += ENTRY_BYTES;
+    if (filled === entries.length || piece === plan.count - 1) {
+      sha256.update(entries.subarray(0, filled));
+      filled = 0;
+    }
+  }
+  return sha256.digest('hex');
+}
+
+class Verify implements VerifySession {
+  readonly finished: Promise<void>;
+  readonly #disks: readonly CopiedDisk[];
+  readonly #flags = new SessionFlags();
+  readonly #counters: VerifyCounters;
+  readonly #threads: Thread<never>[];
+  #progress: VerifyStatus['progress'] = 'running';
+  #error: WireError | null = null;
+  #manifests: VerifyStatus['manifests'] = [];
+  #left: number;
+
+  constructor(disks: readonly CopiedDisk[]) {
+    this.#disks = disks;
+    this.#counters = new VerifyCounters(disks.length);
+    const work: Omit<VerifyWork, 'audits'> = {
+      disks: disks.map(({ disk, target, plan }) => ({ disk, target, plan })),
+      counters: this.#counters.shared,
+      flags: this.#flags.shared,
+    };
+    this.#left = THREADS;
+    this.#threads = Array.from(
+      { length: THREADS },
+      (_, index) =>
+        new Thread<never>(
+          'verify',
+          { ...work, audits: index === 0 } satisfies VerifyWork,
+          (report) => this.#heard(report as VerifyReport),
+          (error) => this.#fail(toWire(error)),
+        ),
+    );
+    this.finished = Promise.all(this.#threads.map((thread) => thread.gone)).then(() => this.#conclude());
+  }
+
+  status(): VerifyStatus {
+    return {
+      progress: this.#progress,
+      checkedBytes: this.#counters.checkedBytes,
+      totalBytes: this.#disks.reduce((sum, { plan }) => sum + bytesOf(plan), 0),
+      manifests: this.#manifests,
+      error: this.#error,
+    };
+  }
+
+  async stop(): Promise<void> {
+    if (this.#progress === 'running')
+      this.#fail(toWire(new RehostError('JOB_CANCELLED', 'The verification was stopped.')));
+    await Promise.all(this.#threads.map((thread) => thread.ended()));
+    await this.finished;
+  }
+
+  #heard(report: VerifyReport): void {
+    if (report.kind === 'failed') this.#fail(report.error);
+    else this.#left--;
+  }
+
+  #fail(error: WireError): void {
+    if (this.#progress !== 'running') return;
+    this.#progress = 'failed';
+    this.#error = error;
+    this.#flags.stop();
+  }
+
+  #conclude(): void {
+    if (this.#progress !== 'running') return;
+    if (this.#left > 0 || this.#disks.some(({ plan }, disk) => this.#counters.checkedPieces(disk) !== plan.count)) {
+      this.#fail(toWire(new RehostError('INTERNAL', 'The verification ended before everything was checked.')));
+      return;
+    }
+    this.#manifests = this.#disks.map(({ disk, plan }) => ({
+      disk,
+      sha256: manifestOf(plan),
+      pieces: plan.count,
+      bytes: bytesOf(plan),
+    }));
+    this.#progress = 'done';
+  }
+}
+
+function bytesOf(plan: Plan): number {
+  return plan.lengths.reduce((sum, length) => sum + length, 0);
+}
