@@ -1,9 +1,11 @@
 # Rehost's one entry point. `make help` lists the targets.
 NODE := node_modules/node/bin/node
 BIN := node_modules/.bin
+# One file at a time: tests on real parts start daemons and virtual machines, and there may be two cores only.
+RUN_TESTS := $(NODE) --test --test-concurrency=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-unit test-real images demo bench clean
+.PHONY: help setup check test test-unit test-real test-clone test-slow images demo bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -17,11 +19,31 @@ check: ## types, lint, lost promises, import rules, unused code
 	@$(BIN)/oxlint --type-aware --deny-warnings
 	@$(BIN)/knip
 
+images: ## build the transfer and agent images (cached by content)
+	@$(NODE) iso/main.ts
+
+test: ## everything: checks, unit, contract and integration tests, complete clones
+	@$(MAKE) --no-print-directory setup
+	@$(MAKE) --no-print-directory check test-unit images test-real test-clone
+
 test-unit: ## tests that need no root and no virtual machine
 	@$(NODE) --test 'test/unit/**/*.test.ts'
 
-images: ## build the transfer and agent images (cached by content)
-	@$(NODE) iso/main.ts
+test-real: ## contract suites and tests on real parts (root)
+	@$(RUN_TESTS) $$(find test/contract test/real -name '*.test.ts' ! -name '*.slow.test.ts' | sort)
+
+test-clone: ## complete clones of a BIOS and a UEFI machine (root, images)
+	@$(RUN_TESTS) $$(find test/e2e -name '*.test.ts' | sort)
+
+test-slow: ## what takes long and changes seldom: setup in fresh Debian 12 and 13, source disks that boot by themselves
+	@$(RUN_TESTS) $$(find test -name '*.slow.test.ts' | sort)
+
+demo: ## clone one machine for real and prove it; KIND=uefi for the other kind
+	@$(MAKE) --no-print-directory setup images
+	@$(NODE) test/demo/main.ts $(or $(KIND),bios)
+
+bench: ## Rehost and its peers in one run
+	@$(NODE) test/bench/transfer.ts
 
 clean: ## remove what was built here (the cache stays)
 	rm -rf out
