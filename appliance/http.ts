@@ -1,9 +1,10 @@
 /** The HTTP servers' common frame: limits, error answers, schema checks that change nothing. */
+import { once } from 'node:events';
 import http from 'node:http';
 import https from 'node:https';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import websocket from '@fastify/websocket';
-import Fastify, { type FastifyBaseLogger } from 'fastify';
+import Fastify, { type FastifyBaseLogger, LogController } from 'fastify';
 import { RehostError, toWire } from './api/errors.ts';
 import { FRAME_MAX_BYTES } from './api/peer.ts';
 import { answerErrors, replyWithError } from './error-reply.ts';
@@ -34,9 +35,8 @@ export function makeLog(stream: NodeJS.WritableStream): FastifyBaseLogger {
 export async function makeApp(kind: ServerKind) {
   const app = Fastify({
     loggerInstance: kind.log,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: BODY_MAX_BYTES,
-    forceCloseConnections: true,
     routerOptions: { maxParamLength: 256 },
     // What is wrong is refused, not repaired: unknown fields are not dropped, strings do not become numbers.
     ajv: { customOptions: { removeAdditional: false, coerceTypes: false, useDefaults: false, allErrors: false } },
@@ -76,6 +76,14 @@ export async function makeApp(kind: ServerKind) {
       }
       this.websocketServer.close(() => done());
     },
+  });
+  // Whoever opens the server's socket (listen.ts) does it without Fastify, which then does not close it either.
+  app.addHook('onClose', async () => {
+    if (!app.server.listening) return;
+    const closed = once(app.server, 'close');
+    app.server.close();
+    app.server.closeAllConnections();
+    await closed;
   });
   return app;
 }

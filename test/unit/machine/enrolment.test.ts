@@ -1,0 +1,278 @@
+import assert from 'node:assert/strict';
+import { generateKeyPairSync } from 'node:crypto';
+import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { dial } from '../../../appliance/api/dial.ts';
+import type { Machine } from '../../../appliance/api/rest.ts';
+import { machineIdOf } from '../../../appliance/machine/agent-key.ts';
+import { Machines } from '../../../appliance/machine/machines.ts';
+import { WAITING_MAX } from '../../../appliance/machine/waiting-room.ts';
+import { STATE_FILE, Store } from '../../../appliance/store/store.ts';
+import { enrol, hello, newKeys, openChannel, shownCode, signature } from '../../lab/orchestrator/agent.ts';
+import { temporaryFolder } from '../../lab/orchestrator/folder.ts';
+import { inventory } from '../../lab/orchestrator/inventory.ts';
+import { loosePeer } from '../../lab/orchestrator/loose-peer.ts';
+import { ask, orchestrator, type TestOrchestrator, until } from '../../lab/orchestrator/orchestrator.ts';
+
+const list = async (server: TestOrchestrator): Promise<Machine[]> => {
+  const answer = await ask(server.socket, 'GET', '/api/v1/machines');
+  return answer.json() as Machine[];
+};
+const approve = (server: TestOrchestrator, id: string, body: object) =>
+  ask(server.socket, 'POST', `/api/v1/machines/${id}/approve`, body);
+
+test('enrolment: an agent that proves its key waits for approval, with the code of its screen it is approved', async (t) => {
+  const server = await orchestrator(t);
+  const { port, identity } = server;
+  const keys = newKeys();
+  const { channel, proof } = await enrol(port, identity.caPem, keys);
+  assert.equal(proof.approved, false);
+  const [waiting] = await list(server);
+  assert.equal(waiting?.id, proof.machineId);
+  assert.equal(waiting.name, 'Server 1000 ABC123');
+  assert.deepEqual([waiting.approved, waiting.online, waiting.address], [false, true, '127.0.0.1']);
+
+  const code = await shownCode(keys, identity.caDer);
+  const answer = await approve(server, proof.machineId, { code: code.toLowerCase().replace('-', ' '), name: 'db <1>' });
+  assert.equal(answer.status, 200, answer.text);
+  const [approved] = await list(server);
+  assert.deepEqual([approved?.name, approved?.approved, approved?.online], ['db <1>', true, true]);
+
+  channel.close();
+  await until('the machine is offline', async () => (await list(server))[0]?.online === false);
+  const again = await enrol(port, identity.caPem, keys);
+  assert.deepEqual(again.proof, { machineId: proof.machineId, approved: true });
+  assert.equal((await list(server))[0]?.online, true);
+});
+
+test('enrolment: nothing of a machine that is not approved is written', async (t) => {
+  const server = await orchestrator(t);
+  await enrol(server.port, server.identity.caPem, newKeys());
+  assert.equal((await list(server)).length, 1);
+  await assert.rejects(readFile(join(server.state, STATE_FILE)), { code: 'ENOENT' });
+});
+
+test('enrolment: an approval survives a restart', async (t) => {
+  const folder = await temporaryFolder(t);
+  const first = await orchestrator(t, { folder });
+  const keys = newKeys();
+  const { proof } = await enrol(first.port, first.identity.caPem, keys);
+  await approve(first, proof.machineId, { code: await shownCode(keys, first.identity.caDer), name: 'kept' });
+  await first.close();
+  const second = await orchestrator(t, { folder });
+  const [machine] = await list(second);
+  assert.deepEqual(
+    [machine?.id, machine?.name, machine?.approved, machine?.online],
+    [proof.machineId, 'kept', true, false],
+  );
+  const again = await enrol(second.port, first.identity.caPem, keys);
+  assert.equal(again.proof.approved, true);
+});
+
+test('enrolment: a code of a man in the middle (another CA, another key) approves nothing; five lock the machine', async (t) => {
+  const server = await orchestrator(t);
+  const { port, identity } = server;
+  const keys = newKeys();
+  const { proof } = await enrol(port, identity.caPem, keys);
+  const wrong = [
+    await shownCode(keys, Buffer.from('the CA of the man in the middle')),
+    await shownCode(newKeys(), identity.caDer),
+    '0000-0000',
+    '../../etc',
+    '<b>"\'',
+  ];
+  for (const code of wrong) {
+    const answer = await approve(server, proof.machineId, { code });
+    assert.deepEqual([answer.status, (answer.json() as { code: string }).code], [403, 'PAIRING_CODE_WRONG']);
+  }
+  const right = await shownCode(keys, identity.caDer);
+  const locked = await approve(server, proof.machineId, { code: right });
+  assert.equal((locked.json() as { code: string }).code, 'PAIRING_LOCKED');
+  // Dialling in again with the same key does not unlock it.
+  await enrol(port, identity.caPem, keys);
+  assert.equal(
+    ((await approve(server, proof.machineId, { code: right })).json() as { code: string }).code,
+    'PAIRING_LOCKED',
+  );
+  assert.equal((await list(server))[0]?.approved, false);
+  const audit = (await readFile(join(server.state, 'audit.log'), 'utf8')).trimEnd().split('\n');
+  assert.equal(audit.filter((line) => JSON.parse(line).result === 'PAIRING_CODE_WRONG').length, 5);
+});
+
+test('enrolment: many tries side by side are five tries', async (t) => {
+  const server = await orchestrator(t);
+  const { proof } = await enrol(server.port, server.identity.caPem, newKeys());
+  const tries = Array.from({ length: 12 }, () => approve(server, proof.machineId, { code: '0000-0000' }));
+  const codes = (await Promise.all(tries)).map((answer) => (answer.json() as { code: string }).code);
+  assert.equal(codes.filter((code) => code === 'PAIRING_CODE_WRONG').length, 5);
+  assert.equal(codes.filter((code) => code === 'PAIRING_LOCKED').length, 7);
+});
+
+test('enrolment: a replayed signature, a second proof and a foreign key prove nothing', async (t) => {
+  const server = await orchestrator(t);
+  const { port, identity } = server;
+  const keys = newKeys();
+  const first = await openChannel(port, identity.caPem);
+  const proofOf = (nonce: Buffer, by = keys) => ({ signature: signature(by, nonce), inventory: inventory() });
+  await assert.rejects(first.request('agent.prove', proofOf(Buffer.alloc(32))), { code: 'PROTOCOL_VIOLATION' });
+  const nonce = await hello(first, keys);
+  await first.request('agent.prove', proofOf(nonce));
+  await assert.rejects(first.request('agent.prove', proofOf(nonce)), { code: 'PROTOCOL_VIOLATION' });
+
+  const second = await openChannel(port, identity.caPem);
+  assert.notDeepEqual(await hello(second, keys), nonce);
+  await assert.rejects(second.request('agent.prove', proofOf(nonce)), { code: 'NOT_AUTHORISED' });
+  // The nonce is used up by the wrong proof too.
+  await assert.rejects(second.request('agent.prove', proofOf(nonce)), { code: 'PROTOCOL_VIOLATION' });
+
+  const third = await openChannel(port, identity.caPem);
+  await assert.rejects(third.request('agent.prove', proofOf(await hello(third, keys), newKeys())), {
+    code: 'NOT_AUTHORISED',
+  });
+  await assert.rejects(hello(third, keys), { code: 'PROTOCOL_VIOLATION' });
+  assert.equal((await list(server)).length, 1);
+});
+
+test('enrolment: only Ed25519 keys in their one form are keys', async (t) => {
+  const server = await orchestrator(t);
+  const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const { publicKeyDer } = newKeys();
+  for (const der of [
+    publicKey.export({ format: 'der', type: 'spki' }),
+    Buffer.from('garbage'),
+    Buffer.alloc(0),
+    Buffer.concat([publicKeyDer, Buffer.from([0])]),
+  ]) {
+    const channel = await openChannel(server.port, server.identity.caPem);
+    const said = channel.request('agent.hello', { version: 1, publicKey: der.toString('base64'), boot: 'usb' });
+    await assert.rejects(said, { code: 'REQUEST_INVALID' });
+    channel.close();
+  }
+});
+
+test('enrolment: an agent may not play a receiver', async (t) => {
+  const server = await orchestrator(t);
+  const channel = await openChannel(server.port, server.identity.caPem);
+  const said = channel.request('receiver.hello', { version: 1, jobId: 'abcdef', secret: 'AAAA' });
+  await assert.rejects(said, { code: 'REQUEST_INVALID' });
+});
+
+test('enrolment: hostile names and inventories stay text, an oversized one is refused', async (t) => {
+  const server = await orchestrator(t);
+  const { port, identity } = server;
+  const keys = newKeys();
+  const evil = inventory({ product: '../../<script>"\'\u001b[2J\u202e', serial: '`rm -rf`' });
+  const { proof } = await enrol(port, identity.caPem, keys, evil);
+  assert.equal((await list(server))[0]?.name, '../../<script>"\'[2J m -rf`');
+  const code = await shownCode(keys, identity.caDer);
+  for (const name of ['\u001b[31mred', 'a\nb', '\u202eabc', '   ']) {
+    const answer = await approve(server, proof.machineId, { code, name });
+    assert.deepEqual([answer.status, (answer.json() as { code: string }).code], [400, 'NAME_INVALID']);
+  }
+  const answer = await approve(server, proof.machineId, { code, name: '../../<b>"Zoë\' 本番' });
+  assert.equal(answer.status, 200);
+  const found = await ask(server.socket, 'GET', `/api/v1/machines/${encodeURIComponent('../../<b>"Zoë\' 本番')}`);
+  assert.equal((found.json() as Machine).id, proof.machineId);
+
+  const huge = inventory({ product: 'x'.repeat(300 * 1024) });
+  await assert.rejects(enrol(port, identity.caPem, newKeys(), huge), { code: 'REQUEST_TOO_LARGE' });
+});
+
+test('enrolment: a forgotten machine is cut off and must be approved anew', async (t) => {
+  const server = await orchestrator(t);
+  const { port, identity } = server;
+  const keys = newKeys();
+  const { channel, proof } = await enrol(port, identity.caPem, keys);
+  const code = await shownCode(keys, identity.caDer);
+  await approve(server, proof.machineId, { code });
+  const forgotten = await ask(server.socket, 'DELETE', `/api/v1/machines/${proof.machineId.slice(0, 8)}`);
+  assert.equal(forgotten.status, 200, forgotten.text);
+  await channel.closed;
+  assert.deepEqual(await list(server), []);
+  assert.equal((await enrol(port, identity.caPem, keys)).proof.approved, false);
+});
+
+test("enrolment: a given name is one machine's only, and never an unapproved machine's", async (t) => {
+  const server = await orchestrator(t);
+  const { port, identity } = server;
+  const [one, two] = [newKeys(), newKeys()];
+  const first = (await enrol(port, identity.caPem, one)).proof.machineId;
+  await approve(server, first, { code: await shownCode(one, identity.caDer), name: 'db' });
+  // It calls itself as the approved one is named.
+  const second = (await enrol(port, identity.caPem, two, inventory({ product: 'db', serial: '' }))).proof.machineId;
+  const taken = await approve(server, second, { code: await shownCode(two, identity.caDer), name: 'db' });
+  assert.deepEqual([taken.status, (taken.json() as { code: string }).code], [409, 'NAME_TAKEN']);
+  const found = await ask(server.socket, 'GET', '/api/v1/machines/db');
+  assert.equal((found.json() as Machine).id, first);
+});
+
+test('enrolment: machines that wait are bounded; one that is offline makes room', async (t) => {
+  const server = await orchestrator(t);
+  const store = await Store.open(await temporaryFolder(t));
+  t.after(() => store.close());
+  const machines = new Machines(store, server.identity.caDer);
+  const arrive = async (publicKeyDer: Buffer) => {
+    const peer = loosePeer();
+    const id = machineIdOf(publicKeyDer);
+    await machines.arrive({ id, publicKeyDer, address: '192.0.2.1', inventory: inventory(), peer });
+    return { id, peer };
+  };
+  const first = await arrive(Buffer.from('0'));
+  for (let at = 1; at < WAITING_MAX; at++) await arrive(Buffer.from(String(at)));
+  await assert.rejects(arrive(Buffer.from('one more')), { code: 'MACHINES_TOO_MANY' });
+  await machines.depart(first.id, first.peer);
+  await arrive(Buffer.from('one more'));
+  assert.equal(machines.list().length, WAITING_MAX);
+  assert.ok(!machines.list().some(({ id }) => id === first.id));
+});
+
+test('enrolment: garbage and huge frames close the channel and harm nobody else', async (t) => {
+  const server = await orchestrator(t);
+  const { port, identity } = server;
+  const endpoint = { host: '127.0.0.1', port, path: '/control/agent', caPem: identity.caPem };
+  const frames = [
+    'not JSON',
+    '{}',
+    '[1]',
+    'null',
+    '{"type":"request"}',
+    Buffer.from([0xff, 0xfe]),
+    'x'.repeat(5 * 1024 * 1024),
+  ];
+  for (const frame of frames) {
+    const socket = await dial(endpoint);
+    socket.on('error', () => {});
+    const closed = once(socket, 'close');
+    socket.send(frame);
+    await closed;
+  }
+  // Thousands of answers to nothing and of unknown methods are survived.
+  const socket = await dial(endpoint);
+  for (let id = 1; id <= 2000; id++) {
+    socket.send(JSON.stringify({ type: 'response', id, result: {} }));
+    socket.send(JSON.stringify({ type: 'request', id, method: '__proto__', deadlineMs: 1000, params: {} }));
+  }
+  const { proof } = await enrol(port, identity.caPem, newKeys());
+  assert.equal(proof.approved, false);
+  socket.terminate();
+});
+
+test('enrolment: one address cannot take all places of channels that have proved nothing', async (t) => {
+  const server = await orchestrator(t);
+  const { port, identity } = server;
+  const channels = [];
+  for (let at = 0; at < 16; at++) channels.push(await openChannel(port, identity.caPem));
+  const refused = await openChannel(port, identity.caPem);
+  await refused.closed;
+  // A channel that closes, or proves its key, gives its place back.
+  const [one] = channels;
+  assert.ok(one);
+  one.close();
+  await one.closed;
+  const { channel } = await enrol(port, identity.caPem, newKeys());
+  const after = await openChannel(port, identity.caPem);
+  await hello(after, newKeys());
+  assert.ok(channel.open);
+});
