@@ -17,17 +17,26 @@ function oneOf<T extends string>(what: string, known: readonly T[], value: strin
   return found;
 }
 
+/** Flags and image names; the type of what parseArgs answers follows from the options. */
+function commandLine() {
+  try {
+    return parseArgs({
+      allowPositionals: true,
+      options: {
+        base: { type: 'string', default: 'debian' },
+        mirror: { type: 'string' },
+        key: { type: 'string' },
+        out: { type: 'string', default: join(import.meta.dirname, '../out/images') },
+        refresh: { type: 'boolean', default: false },
+      },
+    });
+  } catch (error) {
+    throw new ImageError(error instanceof Error ? error.message : String(error), USAGE, error);
+  }
+}
+
 async function main(): Promise<void> {
-  const { values, positionals } = parseArgs({
-    allowPositionals: true,
-    options: {
-      base: { type: 'string', default: 'debian' },
-      mirror: { type: 'string' },
-      key: { type: 'string' },
-      out: { type: 'string', default: join(import.meta.dirname, '../out/images') },
-      refresh: { type: 'boolean', default: false },
-    },
-  });
+  const { values, positionals } = commandLine();
   const base = oneOf('base', BASES, values.base);
   const names = positionals.map((name) => oneOf('image', IMAGE_NAMES, name));
   for (const name of names.length > 0 ? names : IMAGE_NAMES) {

@@ -1,9 +1,10 @@
 /** Runs in an image instead of its program: says on the console whether everything that our programs rest on is there. */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import koffi from 'koffi';
+import { CONVERT_TOOLS } from '../../../../receiver/convert/tools.ts';
 
 const ssl = koffi.load(null);
 const method = ssl.func('const void *TLS_method()');
@@ -18,6 +19,8 @@ const addresses = Object.values(networkInterfaces())
   .filter((address) => address.family === 'IPv4' && !address.internal)
   .map((address) => address.cidr);
 
+const folders = process.env.PATH?.split(':') ?? [];
+
 console.log(
   `REHOST-RUNTIME ${JSON.stringify({
     node: process.version,
@@ -27,6 +30,7 @@ console.log(
     addresses,
     availableBytes: Number(available) * 1024,
     upSeconds: Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]),
+    missingTools: CONVERT_TOOLS.filter((tool) => !folders.some((folder) => existsSync(`${folder}/${tool}`))),
     modules: readFileSync('/proc/modules', 'utf8').split('\n').filter(Boolean).length,
     blocks: blockDevices(),
   })}`,
