@@ -29,7 +29,7 @@ export async function sourceCopy(kind: SourceKind): Promise<TestDisk & { source:
   const source = await buildSourceDisk(kind, { log: (line) => console.error(line) });
   const folder = await scratch();
   const { diskPath } = await copySourceDisk(source, folder.path);
-  return { ...(await attached(diskPath, folder)), source };
+  return { ...testDisk(await attachLoop(diskPath), diskPath, folder), source };
 }
 
 /** A disk without partitions that holds one file system with these files (path -> content). */
@@ -53,13 +53,14 @@ export async function smallDisk(
   if (fileSystem === 'ext4') await run(['mkfs.ext4', '-q', '-d', root, path]);
   if (fileSystem === 'btrfs') await run(['mkfs.btrfs', '-q', '--rootdir', root, path]);
   if (fileSystem === 'xfs') await run(['mkfs.xfs', '-q', path]);
-  const disk = await attached(path, folder);
+  const device = (await run(['losetup', '--find', '--show', path])).trim();
+  const detach = onExit(`loop device ${device}`, () => run(['losetup', '--detach', device]).then(() => undefined));
+  const disk = testDisk({ device, partition: () => device, detach }, path, folder);
   if (fileSystem === 'xfs') await mounted(disk.loop.device, (point) => run(['cp', '-a', `${root}/.`, point]));
   return disk;
 }
 
-async function attached(path: string, folder: { path: string; remove: () => Promise<void> }): Promise<TestDisk> {
-  const loop = await attachLoop(path);
+function testDisk(loop: LoopDevice, path: string, folder: { path: string; remove: () => Promise<void> }): TestDisk {
   return {
     disk: { disk: 'sda', device: loop.device },
     loop,
