@@ -2,7 +2,7 @@
  * The agent: started by its image's init, and again when it ends. Reads flags and the kernel's command line, keeps the channel
  * to the orchestrator up, and exits with 1 on any fault that it did not expect.
  */
-import { readFileSync, writeSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { parseArgs } from 'node:util';
 import { AGENT_PATH } from '../appliance/api/control.ts';
@@ -161,7 +161,7 @@ function addresses(): string[] {
 
 function die(error: unknown): void {
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  writeSync(process.stderr.fd, `rehost agent: ${text}\n`);
+  process.stderr.write(`rehost agent: ${text}\n`);
   screen.error(toWire(error));
   setTimeout(() => process.exit(1), LAST_WORDS_MS);
 }

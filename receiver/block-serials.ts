@@ -4,13 +4,11 @@ import { RehostError } from '../appliance/api/errors.ts';
 
 /** Page 0x80 of a SCSI disk's vital product data: four bytes of header, then the serial (SPC-4, 7.8.18). */
 const VPD_HEADER_BYTES = 4;
-/** /sys counts in units of 512 bytes whatever the disk's sector size is (Documentation/ABI/stable/sysfs-block). */
-const SYSFS_SECTOR_BYTES = 512;
 const POLL_MS = 200;
 
 export interface FoundDisk {
+  /** Device node. */
   path: string;
-  sizeBytes: number;
 }
 
 /** Finds a disk by serial: in the image by looking at /sys. Undefined where there is none (yet). */
@@ -22,9 +20,7 @@ export function findBySerial(serial: string): FoundDisk | undefined {
   if (names.length > 1)
     throw new RehostError('PROTOCOL_VIOLATION', `The disks ${names.join(', ')} all carry the serial '${serial}'.`);
   const [name] = names;
-  if (name === undefined) return undefined;
-  const sectors = Number(readFileSync(`/sys/block/${name}/size`, 'utf8'));
-  return { path: `/dev/${name}`, sizeBytes: sectors * SYSFS_SECTOR_BYTES };
+  return name === undefined ? undefined : { path: `/dev/${name}` };
 }
 
 /**

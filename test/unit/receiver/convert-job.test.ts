@@ -17,7 +17,7 @@ function slowJob(): { job: ConvertJob; asked: ConvertRequest[]; finish: (error?:
   const { promise, resolve, reject } = Promise.withResolvers<ConvertResult>();
   const job = new ConvertJob({
     // Not a disk: nobody scans it for partitions, and opening it changes nothing.
-    find: () => ({ path: '/dev/null', sizeBytes: 1 }),
+    find: () => ({ path: '/dev/null' }),
     log: () => undefined,
     convert: (request) => {
       asked.push(request);
