@@ -28,6 +28,7 @@ interface Runtime {
   addresses: string[];
   availableBytes: number;
   missingTools: string[];
+  activating: string[];
   blocks: Record<string, boolean>;
 }
 
@@ -63,7 +64,7 @@ before(async () => {
 
 after(() => rmSync(work, { recursive: true, force: true }));
 
-test('images: both are within their budgets and say so truly', () => {
+void test('images: both are within their budgets and say so truly', () => {
   for (const [name, budget] of [
     ['transfer', 80 * 1024 * 1024],
     ['agent', 160 * 1024 * 1024],
@@ -76,7 +77,7 @@ test('images: both are within their budgets and say so truly', () => {
   }
 });
 
-test('images: a second build from the same inputs is the same byte for byte', async () => {
+void test('images: a second build from the same inputs is the same byte for byte', async () => {
   // A cache with the downloads and nothing that was made of them: packages are unpacked and files gathered anew.
   // Compressed pieces are named by the hash of what they hold, so that a single differing byte misses them.
   const other = join(work, 'cache');
@@ -90,7 +91,7 @@ test('images: a second build from the same inputs is the same byte for byte', as
   assert.equal(third.built, false);
 });
 
-test('images: the transfer image proves that a host can run it, in one line, and switches off', async () => {
+void test('images: the transfer image proves that a host can run it, in one line, and switches off', async () => {
   const machine = new Machine({ ...image('transfer'), memoryMiB: 512, append: 'rehost.probe=1' });
   try {
     await machine.says(/REHOST-PROBE-OK/);
@@ -102,7 +103,7 @@ test('images: the transfer image proves that a host can run it, in one line, and
   }
 });
 
-test('images: the transfer image runs Node, koffi, OpenSSL and xxHash in 512 MiB with an address by DHCP', async () => {
+void test('images: the transfer image runs Node, koffi, OpenSSL and xxHash in 512 MiB with an address by DHCP', async () => {
   const machine = new Machine({ ...image('transfer'), memoryMiB: 512, args: nic('virtio-net-pci') });
   try {
     const found = await runtime(machine);
@@ -119,7 +120,7 @@ test('images: the transfer image runs Node, koffi, OpenSSL and xxHash in 512 MiB
   }
 });
 
-test('images: an address on the config disk is set instead of asking for one', async () => {
+void test('images: an address on the config disk is set instead of asking for one', async () => {
   const disk = join(work, 'config');
   const network = { address: '10.0.2.77/24', gateway: '10.0.2.2' };
   writeFileSync(
@@ -140,7 +141,7 @@ test('images: an address on the config disk is set instead of asking for one', a
   }
 });
 
-test('images: the agent image drives hardware that it was not told of, also late, and write-protects its disks', async () => {
+void test('images: the agent image drives hardware that it was not told of, also late, and write-protects its disks', async () => {
   const [sata, usb] = ['sata', 'usb'].map((name) => join(work, name));
   assert.ok(sata && usb);
   for (const disk of [sata, usb]) {
@@ -165,6 +166,7 @@ test('images: the agent image drives hardware that it was not told of, also late
     const mib = Math.round(first.availableBytes / 1024 / 1024);
     console.log(`agent: program after ${machine.seconds.toFixed(1)} s, ${mib} MiB of 1024 available beside it`);
     assert.deepEqual([first.context, first.worker], [true, true]);
+    assert.deepEqual(first.activating, []);
     assert.deepEqual(first.addresses, ['10.0.2.15/24']);
     assert.deepEqual(first.blocks, { sda: true });
     await machine.plug('device_add usb-storage,bus=usb.0,drive=d1');

@@ -31,6 +31,7 @@ console.log(
     availableBytes: Number(available) * 1024,
     upSeconds: Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]),
     missingTools: CONVERT_TOOLS.filter((tool) => !folders.some((folder) => existsSync(`${folder}/${tool}`))),
+    activating: activatingModules(),
     modules: readFileSync('/proc/modules', 'utf8').split('\n').filter(Boolean).length,
     blocks: blockDevices(),
   })}`,
@@ -45,4 +46,13 @@ function blockDevices(): Record<string, boolean> {
       return name === undefined ? [] : [[name, readFileSync(`/sys/class/block/${name}/ro`, 'utf8').trim() === '1']];
     }),
   );
+}
+
+/** Modules of the image that could assemble or mount what they find on a disk: RAID sets, device-mapper, file systems. */
+function activatingModules(): string[] {
+  const release = readFileSync('/proc/sys/kernel/osrelease', 'utf8').trim();
+  const lines = readFileSync(`/lib/modules/${release}/modules.dep`, 'utf8').split('\n');
+  const paths = lines.map((line) => line.replace(/:.*/, '')).filter(Boolean);
+  if (paths.length === 0) throw new Error('The image has no modules.');
+  return paths.filter((path) => /kernel\/(drivers\/md|fs)\//.test(path));
 }
