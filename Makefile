@@ -33,7 +33,7 @@ test-real: ## contract suites and tests on real parts (root)
 	@$(RUN_TESTS) $$(find test/contract test/real -name '*.test.ts' ! -name '*.slow.test.ts' | sort)
 
 test-clone: ## complete clones of a BIOS and a UEFI machine (root, images)
-	@$(RUN_TESTS) $$(find test/e2e -name '*.test.ts' | sort)
+	@$(RUN_TESTS) $$(find test/e2e -name '*.test.ts' ! -name '*.slow.test.ts' | sort)
 
 test-slow: ## what takes long and changes seldom: setup in fresh Debian 12 and 13, source disks that boot by themselves
 	@$(RUN_TESTS) $$(find test -name '*.slow.test.ts' | sort)

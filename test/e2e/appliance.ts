@@ -79,7 +79,7 @@ export async function makeAppliance(lab: Lab, options: ApplianceOptions): Promis
     }
   };
   const cli = (args: string[]) =>
-    runAny(['sh', join(REPOSITORY, 'appliance/cli/rehost'), '--socket', socket, ...args], { timeoutMs: 120_000 });
+    runAny(['sh', join(REPOSITORY, 'appliance/cli/rehost'), ...args, '--socket', socket], { timeoutMs: 120_000 });
   onExit('orchestrator', () => end('SIGTERM'));
 
   return {

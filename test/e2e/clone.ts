@@ -9,7 +9,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Job } from '../../appliance/api/job.ts';
 import type { JobView, Machine } from '../../appliance/api/rest.ts';
 import { onExit } from '../lab/cleanup.ts';
-import { run } from '../lab/command.ts';
 import { joinIsolatedNetwork } from '../lab/isolated.ts';
 import { type LabLibvirtd, startLibvirtd } from '../lab/libvirtd.ts';
 import { type Lab, openLab } from '../lab/namespace.ts';
@@ -284,15 +283,4 @@ async function keepFiles(scene: Scene, folder: string): Promise<void> {
   await writeFile(join(folder, 'orchestrator.log'), scene.appliance.log());
   const jobs = join(scene.appliance.state, 'jobs');
   if (existsSync(jobs)) await cp(jobs, join(folder, 'jobs'), { recursive: true });
-}
-
-/** What is on the hypervisor that a job made: VMs and volumes by name. */
-export async function leftovers(scene: Scene, jobId: string): Promise<string[]> {
-  const virsh = (...args: string[]) => run(['virsh', '--quiet', '--connect', scene.libvirtd.uri, ...args]);
-  const vms = (await virsh('list', '--all', '--name'))
-    .split('\n')
-    .filter((name) => name.includes(jobId) || name === TARGET_NAME);
-  await virsh('pool-refresh', 'default');
-  const volumes = (await virsh('vol-list', 'default')).split('\n').filter((line) => line.includes(jobId));
-  return [...vms, ...volumes].map((line) => line.trim());
 }
