@@ -1,0 +1,24 @@
+/** Loop devices for tests: real block devices over files, with direct I/O. They need root. */
+import { execFileSync } from 'node:child_process';
+
+export interface LoopDevice {
+  readonly path: string;
+  /** Detaches. Idempotent. */
+  detach(): void;
+}
+
+/** Attaches a file. Fails loudly where loop devices cannot be had. */
+export function attachLoop(file: string, sectorBytes = 512): LoopDevice {
+  const found = execFileSync('losetup', ['--find', '--show', '--sector-size', String(sectorBytes), file], {
+    encoding: 'utf8',
+  });
+  const path = found.trim();
+  let attached = true;
+  return {
+    path,
+    detach: () => {
+      if (attached) execFileSync('losetup', ['--detach', path]);
+      attached = false;
+    },
+  };
+}
