@@ -3,12 +3,12 @@
  * to the orchestrator up, and exits with 1 on any fault that it did not expect.
  */
 import { readFileSync } from 'node:fs';
-import { networkInterfaces } from 'node:os';
 import { parseArgs } from 'node:util';
 import { AGENT_PATH } from '../appliance/api/control.ts';
 import { dial, stayConnected } from '../appliance/api/dial.ts';
 import { toWire } from '../appliance/api/errors.ts';
 import type { Inventory } from '../appliance/api/inventory.ts';
+import { ownAddresses, waitForAddress } from '../appliance/api/own-addresses.ts';
 import { pairingCode } from '../appliance/api/pairing.ts';
 import { fetchCa, type PinnedCa } from './boot-ca.ts';
 import { type BootParameters, parseBootParameters } from './boot-parameters.ts';
@@ -25,6 +25,8 @@ import { Screen } from './screen.ts';
 
 /** Between attempts to get the CA, ms: the network may come up late, and this machine waits for a person anyway. */
 const CA_RETRY_MS = 3_000;
+/** The image's init asks for an address while this process starts; after this it is dialled without, and again, ms. */
+const NETWORK_DEADLINE_MS = 15_000;
 /** Time for the last words to reach slow consoles, ms. */
 const LAST_WORDS_MS = 500;
 
@@ -63,13 +65,14 @@ async function main(): Promise<void> {
       ...(flags.disk ? { only: flags.disk } : {}),
       log: (line) => screen.line(line),
     });
-  const ca = await caOf(parameters);
   const orchestrator = `${parameters.host}:${parameters.port}`;
   let inventory = await takeInventory();
+  await waitForAddress(NETWORK_DEADLINE_MS);
+  const ca = await caOf(parameters);
   screen.panel({
     product: `${inventory.vendor} ${inventory.product}`.trim(),
     serial: inventory.serial,
-    addresses: addresses(),
+    addresses: ownAddresses().map(({ name, address }) => `${address} (${name})`),
     orchestrator,
     code: await pairingCode(identity.publicKeyDer, ca.der),
   });
@@ -149,14 +152,6 @@ function complain(error: unknown): void {
   complaint = said;
   screen.error(wire);
   screen.line('Trying again until it works.');
-}
-
-function addresses(): string[] {
-  return Object.entries(networkInterfaces()).flatMap(([name, entries]) =>
-    (entries ?? [])
-      .filter((entry) => !entry.internal && entry.family === 'IPv4')
-      .map((entry) => `${entry.address} (${name})`),
-  );
 }
 
 function die(error: unknown): void {

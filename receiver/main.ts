@@ -8,13 +8,13 @@ import { type ConfigDisk, decodeConfigDisk } from '../appliance/api/config-disk.
 import { RECEIVER_PATH } from '../appliance/api/control.ts';
 import { dial, stayConnected } from '../appliance/api/dial.ts';
 import { RehostError, toWire } from '../appliance/api/errors.ts';
+import { ownAddresses, waitForAddress } from '../appliance/api/own-addresses.ts';
 import { type FindDisk, findBySerial } from './block-serials.ts';
 import { readConfigDisk } from './config-disk.ts';
 import { ConvertJob } from './control/convert-job.ts';
 import { CopyJob } from './control/copy-job.ts';
 import { receiverHandlers } from './control/handlers.ts';
 import { runSession } from './control/session.ts';
-import { dialAddresses } from './network.ts';
 import { SessionKey } from './session-key.ts';
 
 const { values: flags } = parseArgs({
@@ -30,6 +30,8 @@ const { values: flags } = parseArgs({
   },
 });
 
+/** The image's init asks for an address while this process starts; after this it is dialled without, and again, ms. */
+const NETWORK_DEADLINE_MS = 15_000;
 /** Time for the last words to reach a slow console, ms. */
 const LAST_WORDS_MS = 500;
 
@@ -62,8 +64,10 @@ async function main(): Promise<void> {
     convert: async (request) => await (await import('./convert/convert.ts')).convertGuest(request),
   });
   const key = new SessionKey(flags.state, config.secret);
-  const handlers = receiverHandlers({ jobId, copy, convert, addresses: () => flags.address ?? dialAddresses() });
+  const addresses = (): string[] => flags.address ?? ownAddresses().map(({ address }) => address);
+  const handlers = receiverHandlers({ jobId, copy, convert, addresses });
   let said = '';
+  await waitForAddress(NETWORK_DEADLINE_MS);
   await stayConnected({
     signal: stop.signal,
     open: () => dial({ ...orchestrator, path: RECEIVER_PATH, caPem }),
