@@ -1,16 +1,20 @@
 /** The LAN's own DHCP server, which knows nothing of Rehost and of booting: dnsmasq with a plain range. */
 import { spawn } from 'node:child_process';
+import { closeSync, openSync, readFileSync } from 'node:fs';
 import { RehostError } from '../../appliance/api/errors.ts';
 
 const START_LIMIT_MS = 20_000;
+const POLL_MS = 50;
 const RANGE = '10.77.0.100,10.77.0.199,255.255.255.0,1h';
 
-/** Starts it in the namespace. It ends with the namespace's processes. */
+/** Starts it in the namespace; its log goes to the file. It ends with the namespace's processes and keeps no event loop alive. */
 export async function startDhcpServer(
   namespace: string,
   address: string,
   router: string,
-): Promise<{ log: () => string }> {
+  logPath: string,
+): Promise<void> {
+  const log = openSync(logPath, 'wx');
   const child = spawn(
     'ip',
     [
@@ -19,29 +23,24 @@ export async function startDhcpServer(
       ...['--interface=eth0', '--bind-interfaces', `--listen-address=${address}`, `--dhcp-range=${RANGE}`],
       ...['--dhcp-authoritative', `--dhcp-option=option:router,${router}`],
     ],
-    { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, LC_ALL: 'C' } },
+    { stdio: ['ignore', log, log], env: { ...process.env, LC_ALL: 'C' } },
   );
-  let log = '';
-  await new Promise<void>((resolve, reject) => {
-    const timer = setTimeout(() => {
-      child.kill('SIGKILL');
-      reject(new RehostError('TIMEOUT', `The lab's DHCP server did not start within ${START_LIMIT_MS} ms: ${log}`));
-    }, START_LIMIT_MS);
-    child.stderr.setEncoding('utf8').on('data', (text: string) => {
-      log += text;
-      if (log.includes('DHCP, IP range')) {
-        clearTimeout(timer);
-        resolve();
-      }
-    });
-    child.on('error', (cause) => {
-      clearTimeout(timer);
-      reject(new RehostError('TOOL_FAILED', `The lab's DHCP server did not start: ${cause.message}`, { cause }));
-    });
-    child.on('exit', (code) => {
-      clearTimeout(timer);
-      reject(new RehostError('TOOL_FAILED', `The lab's DHCP server ended with ${code ?? 'a signal'}: ${log}`));
-    });
+  closeSync(log);
+  child.unref();
+  let failure: string | undefined;
+  child.once('error', (error) => {
+    failure = error.message;
   });
-  return { log: () => log };
+  child.once('exit', (code) => {
+    failure = `it ended with ${code ?? 'a signal'}`;
+  });
+  for (const end = Date.now() + START_LIMIT_MS; !readFileSync(logPath, 'utf8').includes('DHCP, IP range'); ) {
+    if (Date.now() > end) failure = `not ready after ${START_LIMIT_MS} ms`;
+    if (failure !== undefined) {
+      child.kill('SIGKILL');
+      const words = readFileSync(logPath, 'utf8').trim();
+      throw new RehostError('TOOL_FAILED', `The lab's DHCP server did not start: ${failure}. ${words}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
 }

@@ -134,7 +134,8 @@ function daemonConf(folder: string): string {
 
 /** setpriv: the kernel ends unshare with this process; unshare's --kill-child ends the namespace with unshare. */
 function spawnInit(folder: string, netns: string | undefined, says: number): ChildProcess {
-  const enter = netns === undefined ? [] : ['ip', 'netns', 'exec', netns];
+  // Not `ip netns exec`: that has mounted a /sys of the namespace already, where this one mounts its own.
+  const enter = netns === undefined ? [] : ['nsenter', `--net=/run/netns/${netns}`];
   const unshare = ['unshare', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc'];
   const own = netns === undefined ? ['--net'] : [];
   const args = ['--pdeathsig', 'KILL', ...enter, ...unshare, ...own, 'sh', '-c', INIT, 'rehost-lab', folder];

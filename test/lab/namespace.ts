@@ -40,7 +40,7 @@ export interface Lab {
   spawn(argv: readonly string[], options?: SpawnOptions): ChildProcess;
   /** Makes a tap on the bridge; answers its name, at most 15 characters. */
   tap(): Promise<string>;
-  /** What the LAN's own DHCP server said so far. */
+  /** What the LAN's own DHCP server said so far, while the lab is open. */
   dhcpLog(): string;
   /** Ends every process of the lab and removes it. Safe to call twice. */
   close(): Promise<void>;
@@ -64,7 +64,8 @@ export async function openLab(): Promise<Lab> {
   });
   try {
     await layCables(lan, dhcp);
-    const server = await startDhcpServer(dhcp, DHCP_ADDRESS, LAB_ADDRESS);
+    const dhcpLog = join(directory, 'dhcp.log');
+    await startDhcpServer(dhcp, DHCP_ADDRESS, LAB_ADDRESS, dhcpLog);
     let taps = 0;
     return {
       namespace: lan,
@@ -81,7 +82,7 @@ export async function openLab(): Promise<Lab> {
         await run(['ip', '-n', lan, 'link', 'set', tap, 'master', LAB_BRIDGE, 'up']);
         return tap;
       },
-      dhcpLog: server.log,
+      dhcpLog: () => readFileSync(dhcpLog, 'utf8'),
       close,
     };
   } catch (error) {

@@ -7,7 +7,7 @@ import { RehostError } from '../../../appliance/api/errors.ts';
 import { CONFIG_DEFAULTS } from '../../../appliance/config.ts';
 import { makeLog } from '../../../appliance/http.ts';
 import { type Running, startOrchestrator } from '../../../appliance/server.ts';
-import { temporaryFolder } from './folder.ts';
+import { atEnd, temporaryFolder } from './folder.ts';
 
 export interface TestOrchestrator extends Running {
   state: string;
@@ -25,9 +25,6 @@ export async function orchestrator(
   const state = join(folder, 'state');
   const socket = join(folder, 'run', 'rehost.sock');
   await options.prepare?.(state);
-  const unreachable = (): Promise<never> => {
-    throw new RehostError('HYPERVISOR_UNREACHABLE', 'No hypervisor runs in this test.');
-  };
   const stream = new PassThrough();
   let text = '';
   stream.on('data', (part: Buffer) => {
@@ -36,12 +33,14 @@ export async function orchestrator(
   const running = await startOrchestrator(
     { ...CONFIG_DEFAULTS, state, listen: '127.0.0.1', port: 0, httpPort: 0, socket, images: folder },
     {
-      hypervisors: { connect: async () => unreachable(), proveAcceleration: unreachable },
+      connect: async () => {
+        throw new RehostError('HYPERVISOR_UNREACHABLE', 'No hypervisor runs in this test.');
+      },
       networkBoot: { registerFiles: () => {}, start: async () => async () => {} },
       log: makeLog(stream),
     },
   );
-  t.after(() => running.close());
+  atEnd(t, () => running.close());
   return { ...running, state, socket, logged: () => text };
 }
 

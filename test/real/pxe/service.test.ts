@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, readdir, readFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { after, afterEach, before, test } from 'node:test';
 import { type Lab, openLab } from '../../lab/namespace.ts';
 
 const LIMIT_MS = 60_000;
@@ -13,6 +13,12 @@ before(async () => {
   lab = await openLab();
 });
 after(() => lab.close());
+// A test that failed leaves nothing for the next one to stumble over.
+afterEach(async () => {
+  for (const child of started.splice(0)) child.kill('SIGKILL');
+  for (const pid of await dnsmasqPids()) process.kill(pid, 'SIGKILL');
+});
+const started: ChildProcess[] = [];
 
 interface Service {
   child: ChildProcess;
@@ -24,6 +30,7 @@ function start(state: string, name = 'br-lan', env: Record<string, string> = {},
   const main = join(import.meta.dirname, 'service', 'main.ts');
   const argv = [process.execPath, main, join(lab.directory, state), name, ...(ipxeDir === undefined ? [] : [ipxeDir])];
   const child = lab.spawn(argv, { env });
+  started.push(child);
   let output = '';
   for (const stream of [child.stdout, child.stderr])
     stream?.setEncoding('utf8').on('data', (text: string) => {
@@ -42,14 +49,16 @@ function start(state: string, name = 'br-lan', env: Record<string, string> = {},
   };
 }
 
-/** PIDs of the dnsmasq processes that run with this state folder. */
-async function dnsmasqPids(state: string): Promise<number[]> {
-  const argument = `--conf-file=${join(lab.directory, state, 'pxe', 'dnsmasq.conf')}`;
+/** PIDs of the dnsmasq processes of the service that run with this state folder, or with any. */
+async function dnsmasqPids(state?: string): Promise<number[]> {
+  const argument = `--conf-file=${join(lab.directory, state ?? '', 'pxe', 'dnsmasq.conf')}`;
   const pids = (await lab.exec(['ip', 'netns', 'pids', lab.namespace])).split('\n').filter(Boolean);
   const found: number[] = [];
   for (const pid of pids) {
     const argv = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
-    if (argv.split('\0').includes(argument)) found.push(Number(pid));
+    const matches = (word: string): boolean =>
+      state === undefined ? word.startsWith(`--conf-file=${lab.directory}/`) : word === argument;
+    if (argv.split('\0').some(matches)) found.push(Number(pid));
   }
   return found;
 }
@@ -68,6 +77,13 @@ void test('pxe service: starts, writes one file, drops root, and is gone after s
   assert.ok(pid, 'no dnsmasq runs');
   const status = await readFile(`/proc/${pid}/status`, 'utf8');
   assert.doesNotMatch(status, /^Uid:\s+0\s/m);
+  const descriptors = await readdir(`/proc/${pid}/fd`);
+  const open = await Promise.all(descriptors.map((fd) => readlink(`/proc/${pid}/fd/${fd}`)));
+  // Sockets, pipes and /dev/null: no lease file anywhere.
+  assert.deepEqual(
+    open.filter((target) => target.startsWith('/') && target !== '/dev/null'),
+    [],
+  );
   assert.deepEqual(await readdir(join(lab.directory, 'plain'), { recursive: true }), ['pxe', 'pxe/dnsmasq.conf']);
   await stop(service);
   assert.deepEqual(await dnsmasqPids('plain'), []);
