@@ -1,4 +1,5 @@
 /** A VM's screen as a PNG. */
+import { PassThrough } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { PNG } from 'pngjs';
 import { RehostError } from '../../api/errors.ts';
@@ -22,7 +23,7 @@ async function pngFromPpm(ppm: Uint8Array): Promise<Buffer> {
     png.data.set(ppm.subarray(pixelsAt + pixel * 3, pixelsAt + pixel * 3 + 3), pixel * 4);
     png.data[pixel * 4 + 3] = 255;
   }
-  return await buffer(png.pack());
+  return await buffer(png.pack().pipe(new PassThrough()));
 }
 
 /** The header is four words (magic, width, height, largest value) parted by white space or comments; one white space ends it. */
