@@ -1,4 +1,5 @@
 /** The configuration of rehostd: one JSON file, whose fields flags and environment variables may override. */
+import { join } from 'node:path';
 import Type, { type Static } from 'typebox';
 import { Check, Errors } from 'typebox/value';
 import { RehostError } from './api/errors.ts';
@@ -56,7 +57,7 @@ export const Config = Type.Object(
 );
 export type Config = Static<typeof Config>;
 
-/** What holds where nothing is said: an appliance that is its own hypervisor. */
+/** What holds where nothing is said: an appliance that is its own hypervisor, run from its source tree. */
 export const CONFIG_DEFAULTS: Config = {
   state: '/var/lib/rehost',
   listen: '0.0.0.0',
@@ -64,7 +65,7 @@ export const CONFIG_DEFAULTS: Config = {
   httpPort: 8480,
   address: '127.0.0.1',
   socket: '/run/rehost/rehost.sock',
-  images: '/usr/share/rehost/images',
+  images: join(import.meta.dirname, '../out/images'),
   hypervisors: [
     {
       name: 'local',

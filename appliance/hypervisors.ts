@@ -2,39 +2,25 @@
 import { RehostError, toWire } from './api/errors.ts';
 import type { Hypervisor } from './api/rest.ts';
 import type { HypervisorConfig } from './config.ts';
-import type { Acceleration, HypervisorDriver, VolumeRef } from './hypervisor/driver.ts';
+import { type AccelerationChoice, chooseAcceleration, type ProbeImage } from './hypervisor/acceleration.ts';
+import type { HypervisorDriver } from './hypervisor/driver.ts';
 import type { HypervisorHandle, HypervisorRegistry } from './job/dependencies.ts';
 import type { Store } from './store/store.ts';
 
-export interface TransferImage {
-  kernel: VolumeRef;
-  initrd: VolumeRef;
-}
-
-export interface Finding {
-  acceleration: Acceleration;
-  reason: string;
-}
-
-/** What the registry needs of the drivers. */
-export interface HypervisorKinds {
-  /** Connects by URI. HYPERVISOR_UNREACHABLE. The driver is the registry's, which closes it. */
-  connect(uri: string): Promise<HypervisorDriver>;
-  /** Proves which acceleration works on the handle's host. */
-  proveAcceleration(handle: HypervisorHandle, image: () => Promise<TransferImage>): Promise<Finding>;
-}
+/** Connects by URI. HYPERVISOR_UNREACHABLE. The driver is then the registry's, which closes it. */
+export type Connect = (uri: string) => Promise<HypervisorDriver>;
 
 export class Hypervisors implements HypervisorRegistry {
   readonly #configs: readonly HypervisorConfig[];
-  readonly #kinds: HypervisorKinds;
+  readonly #connect: Connect;
   readonly #store: Store;
   readonly #drivers = new Map<string, Promise<HypervisorDriver>>();
-  readonly #proofs = new Map<string, Promise<Finding>>();
+  readonly #proofs = new Map<string, Promise<AccelerationChoice>>();
 
   /** The first configuration is the default one. */
-  constructor(configs: readonly HypervisorConfig[], kinds: HypervisorKinds, store: Store) {
+  constructor(configs: readonly HypervisorConfig[], connect: Connect, store: Store) {
     this.#configs = configs;
-    this.#kinds = kinds;
+    this.#connect = connect;
     this.#store = store;
   }
 
@@ -49,16 +35,22 @@ export class Hypervisors implements HypervisorRegistry {
   }
 
   /** The configured acceleration, or for `auto` what was proven on this host: once, then remembered durably by the host's id. */
-  async acceleration(handle: HypervisorHandle, image: () => Promise<TransferImage>): Promise<Finding> {
-    const { acceleration } = handle;
-    if (acceleration !== 'auto') return { acceleration, reason: 'chosen in the configuration' };
-    const { hostId } = await handle.driver.probe();
-    const known = this.#store.data.probes.find((probe) => probe.hostId === hostId);
-    if (known) return { acceleration: known.acceleration, reason: known.reason };
+  async acceleration(handle: HypervisorHandle, image: () => Promise<ProbeImage>): Promise<AccelerationChoice> {
     // Jobs that begin at the same time share one proof.
-    const running = this.#proofs.get(hostId) ?? this.#prove(hostId, handle, image);
-    this.#proofs.set(hostId, running);
-    return await running;
+    const running = this.#proofs.get(handle.name);
+    if (running) return await running;
+    const proof = image().then((volumes) =>
+      chooseAcceleration(handle.driver, handle.acceleration, volumes, {
+        load: async (hostId) => this.#remembered(hostId),
+        save: (hostId, choice) => this.#remember(hostId, choice),
+      }),
+    );
+    this.#proofs.set(handle.name, proof);
+    try {
+      return await proof;
+    } finally {
+      this.#proofs.delete(handle.name);
+    }
   }
 
   /** Every hypervisor as the API shows it; one that cannot be reached says why. */
@@ -88,7 +80,7 @@ export class Hypervisors implements HypervisorRegistry {
       }
     }
     // Who asks while the connection is made waits for the same one.
-    const connecting = this.#drivers.get(config.name) ?? this.#kinds.connect(config.uri);
+    const connecting = this.#drivers.get(config.name) ?? this.#connect(config.uri);
     this.#drivers.set(config.name, connecting);
     try {
       return await connecting;
@@ -106,18 +98,16 @@ export class Hypervisors implements HypervisorRegistry {
     if (connected.status === 'fulfilled') await connected.value.close();
   }
 
-  async #prove(hostId: string, handle: HypervisorHandle, image: () => Promise<TransferImage>): Promise<Finding> {
-    try {
-      const finding = await this.#kinds.proveAcceleration(handle, image);
-      const { acceleration, reason } = finding;
-      const probe = { hostId, acceleration, reason, at: new Date().toISOString() };
-      await this.#store.update((draft) => {
-        draft.probes = [...draft.probes.filter((known) => known.hostId !== hostId), probe];
-      });
-      return finding;
-    } finally {
-      this.#proofs.delete(hostId);
-    }
+  #remembered(hostId: string): AccelerationChoice | undefined {
+    const probe = this.#store.data.probes.find((known) => known.hostId === hostId);
+    return probe && { acceleration: probe.acceleration, reason: probe.reason };
+  }
+
+  async #remember(hostId: string, { acceleration, reason }: AccelerationChoice): Promise<void> {
+    const probe = { hostId, acceleration, reason, at: new Date().toISOString() };
+    await this.#store.update((draft) => {
+      draft.probes = [...draft.probes.filter((known) => known.hostId !== hostId), probe];
+    });
   }
 
   async #view(config: HypervisorConfig): Promise<Hypervisor> {
@@ -142,12 +132,10 @@ export class Hypervisors implements HypervisorRegistry {
     }
   }
 
-  #known(config: HypervisorConfig, hostId: string): Pick<Hypervisor, 'acceleration' | 'accelerationReason'> {
-    if (config.acceleration !== 'auto') {
-      return { acceleration: config.acceleration, accelerationReason: 'chosen in the configuration' };
-    }
-    const probe = this.#store.data.probes.find((known) => known.hostId === hostId);
-    if (probe) return { acceleration: probe.acceleration, accelerationReason: probe.reason };
-    return { acceleration: null, accelerationReason: 'not proven yet; the first job on this host does' };
+  #known({ acceleration }: HypervisorConfig, hostId: string): Pick<Hypervisor, 'acceleration' | 'accelerationReason'> {
+    if (acceleration !== 'auto') return { acceleration, accelerationReason: 'The configuration asks for it.' };
+    const found = this.#remembered(hostId);
+    if (found) return { acceleration: found.acceleration, accelerationReason: found.reason };
+    return { acceleration: null, accelerationReason: 'Not proven yet; the first job on this host does.' };
   }
 }

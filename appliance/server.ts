@@ -6,7 +6,7 @@ import { callerOfSocket, callerOfToken } from './caller.ts';
 import type { Config } from './config.ts';
 import { EventHub } from './events.ts';
 import { type App, makeApp } from './http.ts';
-import { type HypervisorKinds, Hypervisors } from './hypervisors.ts';
+import { type Connect, Hypervisors } from './hypervisors.ts';
 import type { JobDependencies } from './job/dependencies.ts';
 import { JobEngine } from './job/engine.ts';
 import { loadTransferKey } from './job/token.ts';
@@ -21,7 +21,7 @@ import { Store } from './store/store.ts';
 
 /** What differs between the appliance and a test of it: how hypervisors are reached, what is offered for network boot. */
 export interface Surroundings {
-  hypervisors: HypervisorKinds;
+  connect: Connect;
   networkBoot: NetworkBoot;
   log: FastifyBaseLogger;
 }
@@ -55,8 +55,11 @@ export interface Running {
  */
 export async function startOrchestrator(config: Config, surroundings: Surroundings): Promise<Running> {
   const opened: (() => Promise<void>)[] = [];
+  // Every step is taken, also after one that failed; the first failure is the caller's.
   const close = async (): Promise<void> => {
-    for (let step = opened.pop(); step; step = opened.pop()) await step();
+    const failures: unknown[] = [];
+    for (let step = opened.pop(); step; step = opened.pop()) await step().catch((error) => failures.push(error));
+    if (failures.length > 0) throw failures[0];
   };
   try {
     return { ...(await start(config, surroundings, opened)), close };
@@ -68,7 +71,7 @@ export async function startOrchestrator(config: Config, surroundings: Surroundin
 
 async function start(
   config: Config,
-  { hypervisors: kinds, networkBoot, log }: Surroundings,
+  { connect, networkBoot, log }: Surroundings,
   opened: (() => Promise<void>)[],
 ): Promise<Omit<Running, 'close'>> {
   const store = await Store.open(config.state);
@@ -78,7 +81,7 @@ async function start(
   const identity = await loadIdentity(config.state);
   const machines = new Machines(store, identity.caDer);
   const receivers = new Receivers(store, log);
-  const hypervisors = new Hypervisors(config.hypervisors, kinds, store);
+  const hypervisors = new Hypervisors(config.hypervisors, connect, store);
   opened.push(() => hypervisors.close());
 
   // The port is the kernel's choice where 0 was asked: filled in before the engine starts.

@@ -11,7 +11,7 @@ import { Machines } from '../../../appliance/machine/machines.ts';
 import { WAITING_MAX } from '../../../appliance/machine/waiting-room.ts';
 import { STATE_FILE, Store } from '../../../appliance/store/store.ts';
 import { enrol, hello, newKeys, openChannel, shownCode, signature } from '../../lab/orchestrator/agent.ts';
-import { temporaryFolder } from '../../lab/orchestrator/folder.ts';
+import { atEnd, temporaryFolder } from '../../lab/orchestrator/folder.ts';
 import { inventory } from '../../lab/orchestrator/inventory.ts';
 import { loosePeer } from '../../lab/orchestrator/loose-peer.ts';
 import { ask, orchestrator, type TestOrchestrator, until } from '../../lab/orchestrator/orchestrator.ts';
@@ -211,7 +211,7 @@ test("enrolment: a given name is one machine's only, and never an unapproved mac
 test('enrolment: machines that wait are bounded; one that is offline makes room', async (t) => {
   const server = await orchestrator(t);
   const store = await Store.open(await temporaryFolder(t));
-  t.after(() => store.close());
+  atEnd(t, () => store.close());
   const machines = new Machines(store, server.identity.caDer);
   const arrive = async (publicKeyDer: Buffer) => {
     const peer = loosePeer();

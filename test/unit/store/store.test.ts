@@ -3,7 +3,7 @@ import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { STATE_FILE, Store } from '../../../appliance/store/store.ts';
-import { temporaryFolder } from '../../lab/orchestrator/folder.ts';
+import { atEnd, temporaryFolder } from '../../lab/orchestrator/folder.ts';
 import { job } from '../../lab/orchestrator/job.ts';
 
 test('store: what an update wrote is there after opening again', async (t) => {
@@ -14,7 +14,7 @@ test('store: what an update wrote is there after opening again', async (t) => {
   await first.save(job('aaaaaa', { state: 'failed' }));
   await first.close();
   const second = await Store.open(folder);
-  t.after(() => second.close());
+  atEnd(t, () => second.close());
   assert.deepEqual(
     second.all().map(({ id, state }) => [id, state]),
     [
@@ -28,7 +28,7 @@ test('store: file 0600, folder 0700', async (t) => {
   const folder = join(await temporaryFolder(t), 'state');
   await mkdir(folder, { mode: 0o755 });
   const store = await Store.open(folder);
-  t.after(() => store.close());
+  atEnd(t, () => store.close());
   await store.save(job('aaaaaa'));
   assert.equal((await stat(folder)).mode & 0o777, 0o700);
   assert.equal((await stat(join(folder, STATE_FILE))).mode & 0o777, 0o600);
@@ -36,7 +36,7 @@ test('store: file 0600, folder 0700', async (t) => {
 
 test('store: updates at the same time all count, one after the other', async (t) => {
   const store = await Store.open(await temporaryFolder(t));
-  t.after(() => store.close());
+  atEnd(t, () => store.close());
   const ids = Array.from({ length: 40 }, (_, at) => `job${String(at).padStart(4, '0')}`);
   await Promise.all(ids.map((id) => store.save(job(id))));
   assert.deepEqual(
@@ -48,7 +48,7 @@ test('store: updates at the same time all count, one after the other', async (t)
 test('store: an update that throws changes nothing, on disk neither', async (t) => {
   const folder = await temporaryFolder(t);
   const store = await Store.open(folder);
-  t.after(() => store.close());
+  atEnd(t, () => store.close());
   await store.save(job('aaaaaa'));
   const before = await readFile(join(folder, STATE_FILE));
   const broken = store.update((draft) => {
@@ -64,7 +64,7 @@ test('store: an update that throws changes nothing, on disk neither', async (t) 
 
 test('store: a change that breaks the schema is refused before it is written', async (t) => {
   const store = await Store.open(await temporaryFolder(t));
-  t.after(() => store.close());
+  atEnd(t, () => store.close());
   await assert.rejects(store.save({ ...job('aaaaaa'), id: '../../etc' }), { code: 'INTERNAL' });
   assert.equal(store.all().length, 0);
 });
@@ -72,7 +72,7 @@ test('store: a change that breaks the schema is refused before it is written', a
 test('store: a write that fails leaves readers with what is on disk', async (t) => {
   const folder = await temporaryFolder(t);
   const store = await Store.open(folder);
-  t.after(() => store.close());
+  atEnd(t, () => store.close());
   await store.save(job('aaaaaa'));
   // A folder stands where the temporary file is to be written.
   const obstacle = join(folder, `${STATE_FILE}.new`);
@@ -90,7 +90,7 @@ test('store: a write that fails leaves readers with what is on disk', async (t) 
 test('store: readers never see a change that is not on disk yet', async (t) => {
   const folder = await temporaryFolder(t);
   const store = await Store.open(folder);
-  t.after(() => store.close());
+  atEnd(t, () => store.close());
   const saving = store.save(job('aaaaaa'));
   await Promise.resolve();
   assert.equal(store.data.jobs.length, 0);

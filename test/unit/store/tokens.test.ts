@@ -4,12 +4,12 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { STATE_FILE, Store } from '../../../appliance/store/store.ts';
 import { checkToken, createToken, revokeToken } from '../../../appliance/store/tokens.ts';
-import { temporaryFolder } from '../../lab/orchestrator/folder.ts';
+import { atEnd, temporaryFolder } from '../../lab/orchestrator/folder.ts';
 
 test('tokens: the secret is not in the store, and only it is accepted', async (t) => {
   const folder = await temporaryFolder(t);
   const store = await Store.open(folder);
-  t.after(() => store.close());
+  atEnd(t, () => store.close());
   const secret = await createToken(store, 'monitoring', 'viewer', null);
   assert.ok(!(await readFile(join(folder, STATE_FILE), 'utf8')).includes(secret));
   assert.deepEqual(checkToken(store, secret, Date.now()), { name: 'monitoring', role: 'viewer' });
@@ -19,7 +19,7 @@ test('tokens: the secret is not in the store, and only it is accepted', async (t
 
 test('tokens: an expired or revoked one is refused, a name is given once', async (t) => {
   const store = await Store.open(await temporaryFolder(t));
-  t.after(() => store.close());
+  atEnd(t, () => store.close());
   const secret = await createToken(store, 'a', 'admin', '2030-01-01T00:00:00.000Z');
   const expiry = Date.parse('2030-01-01T00:00:00.000Z');
   assert.equal(checkToken(store, secret, expiry - 1).role, 'admin');
