@@ -1,0 +1,232 @@
+import assert from 'node:assert/strict';
+import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
+import { test } from 'node:test';
+import type { JobView, Machine } from '../../../appliance/api/rest.ts';
+import { COMMANDS } from '../../../appliance/cli/commands.ts';
+import { dispatch } from '../../../appliance/cli/dispatch.ts';
+import { listenUnix } from '../../../appliance/listen.ts';
+import { Store } from '../../../appliance/store/store.ts';
+import { enrol, newKeys, shownCode } from '../../lab/orchestrator/agent.ts';
+import { atEnd, temporaryFolder } from '../../lab/orchestrator/folder.ts';
+import { inventory } from '../../lab/orchestrator/inventory.ts';
+import { job } from '../../lab/orchestrator/job.ts';
+import { orchestrator } from '../../lab/orchestrator/orchestrator.ts';
+
+interface Run {
+  code: number;
+  out: string;
+  err: string;
+}
+
+/** Runs one command line as main.ts does; `columns` makes the output a terminal. */
+async function rehost(argv: string[], columns?: number): Promise<Run> {
+  const out = Object.assign(new PassThrough(), columns === undefined ? {} : { isTTY: true, columns });
+  const err = new PassThrough();
+  const code = await dispatch(argv, { out, err });
+  return { code, out: String(out.read() ?? ''), err: String(err.read() ?? '') };
+}
+
+test('cli: help names every command, each with its own help; wrong usage is exit code 2', async () => {
+  const help = await rehost(['--help']);
+  assert.equal(help.code, 0);
+  for (const { name } of COMMANDS) {
+    assert.match(help.out, new RegExp(`^  ${name} `, 'm'));
+    for (const argv of [
+      ['help', name],
+      [name, '--help'],
+    ]) {
+      const own = await rehost(argv);
+      assert.deepEqual([own.code, own.err], [0, '']);
+      assert.match(own.out, new RegExp(`^Usage: rehost ${name}`));
+    }
+  }
+  for (const argv of [
+    [],
+    ['nothing'],
+    ['help', 'nothing'],
+    ['approve', 'x'],
+    ['jobs', 'x'],
+    ['jobs', '--colour'],
+    ['clone', 'm'],
+  ]) {
+    assert.equal((await rehost(argv)).code, 2, argv.join(' '));
+  }
+});
+
+test('cli: options of clone are documented, and each documented one exists', () => {
+  for (const command of COMMANDS) {
+    const documented = Object.keys(command.optionHelp ?? {}).map((text) => text.split(' ')[0]?.slice(2));
+    assert.deepEqual(documented.sort(), Object.keys(command.options).sort(), command.name);
+  }
+});
+
+test('cli: without rehostd every command says so, exit code 5', async (t) => {
+  const socket = join(await temporaryFolder(t), 'none.sock');
+  const run = await rehost(['machines', '--socket', socket]);
+  assert.equal(run.code, 5);
+  assert.match(run.err, /^rehost: ORCHESTRATOR_UNREACHABLE: .*none\.sock.*\n {2}safe: .*\n {2}next: .*\n$/);
+  const json = await rehost(['machines', '--json', '--socket', socket]);
+  assert.equal(JSON.parse(json.err).error.code, 'ORCHESTRATOR_UNREACHABLE');
+  assert.equal(json.out, '');
+});
+
+test('cli: a machine is listed, approved with its code, and forgotten', async (t) => {
+  const server = await orchestrator(t);
+  const keys = newKeys();
+  const { proof } = await enrol(server.port, server.identity.caPem, keys);
+  const at = (...argv: string[]) => rehost([...argv, '--socket', server.socket]);
+  assert.match(
+    (await at('machines')).out,
+    /Server 1000 ABC123 +waits for approval, online +127\.0\.0\.1 +2 +2\.0 GiB +sda 8\.0 GiB/,
+  );
+  const wrong = await at('approve', proof.machineId, '0000-0000');
+  assert.equal(wrong.code, 4);
+  assert.match(wrong.err, /PAIRING_CODE_WRONG/);
+  assert.equal((await at('approve', 'nobody', '0000-0000')).code, 3);
+  assert.equal((await at('approve', '..', '0000-0000')).code, 3);
+  const code = await shownCode(keys, server.identity.caDer);
+  const approved = await at('approve', proof.machineId.slice(0, 6), code, '--name', '../db "1"');
+  assert.deepEqual([approved.code, approved.out], [0, `${proof.machineId} is approved as '../db "1"'.\n`]);
+  const [machine] = JSON.parse((await at('machines', '--json')).out) as Machine[];
+  assert.equal(machine?.approved, true);
+  assert.equal((await at('forget', '../db "1"')).code, 0);
+  assert.deepEqual(JSON.parse((await at('machines', '--json')).out), []);
+});
+
+test('cli: what a machine says of itself never reaches the terminal as control characters', async (t) => {
+  const server = await orchestrator(t);
+  const evil = inventory({ product: 'a\u001b]0;owned\u0007\u009b2J\u202eb', serial: '\r\nrow' });
+  evil.disks[0] = { ...(evil.disks[0] ?? assert.fail()), model: '\u009b31m' };
+  await enrol(server.port, server.identity.caPem, newKeys(), evil);
+  for (const argv of [['machines'], ['machines', '--json']]) {
+    const { out } = await rehost([...argv, '--socket', server.socket]);
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+    assert.doesNotMatch(out.replaceAll('\n', ''), /[\u0000-\u001f\u007f-\u009f]/);
+  }
+});
+
+test('cli: clone refuses what is no number or size before it asks, and passes the rest on', async (t) => {
+  const server = await orchestrator(t);
+  const at = (...argv: string[]) => rehost(['clone', 'nobody', '--socket', server.socket, ...argv]);
+  for (const argv of [
+    ['--cpus', 'four'],
+    ['--memory', '4'],
+    ['--memory', '4X'],
+    ['--cpus', '-1'],
+  ]) {
+    const run = await at('--name', 'x', ...argv);
+    assert.deepEqual([run.code, run.err.split(':')[1]?.trim()], [2, 'REQUEST_INVALID'], argv.join(' '));
+  }
+  assert.match((await at('--name', 'x', '--memory', '4G', '--disks', 'sda,sdb')).err, /MACHINE_UNKNOWN/);
+  assert.match((await at('--name', '../x')).err, /NAME_INVALID/);
+  assert.match((await at('--name', 'x', '--memory', '1M')).err, /memoryBytes/);
+});
+
+test('cli: jobs, show and log of a job that ended; watch tells by its exit code how', async (t) => {
+  const done = job('abcdef', {
+    proof: { kind: 'login-prompt', evidence: 'db login:', seconds: 61.5, screenshot: null },
+  });
+  const error = { code: 'POOL_FULL', message: 'The pool is full.', safe: 'The source.', next: 'Make room.' };
+  const server = await orchestrator(t, {
+    prepare: async (state) => {
+      const store = await Store.open(state);
+      await store.save(done);
+      await store.save(job('bbbbbb', { state: 'failed', error }));
+      await store.close();
+      await mkdir(join(state, 'jobs/abcdef'), { recursive: true });
+      await writeFile(join(state, 'jobs/abcdef/log.txt'), 'one\n\u001b[2Jtwo\n');
+    },
+  });
+  const at = (...argv: string[]) => rehost([...argv, '--socket', server.socket]);
+  assert.match((await at('jobs')).out, /abcdef +done +0123456789abcdef +copy-1 +local/);
+  assert.match((await at('show', 'abcdef')).out, /proof +login-prompt after 61\.5 s: db login:/);
+  assert.match(
+    (await at('show', 'bbbbbb')).out,
+    /error +POOL_FULL: The pool is full\.\nsafe +The source\.\nnext +Make room\./,
+  );
+  assert.equal((await at('log', 'abcdef')).out, 'one\n\ufffd[2Jtwo\n');
+  assert.equal((await at('watch', 'abcdef')).code, 0);
+  const failed = await at('watch', 'bbbbbb');
+  assert.deepEqual(
+    [failed.code, failed.err],
+    [1, 'rehost: POOL_FULL: The pool is full.\n  safe: The source.\n  next: Make room.\n'],
+  );
+  assert.equal((await at('watch', 'cccccc')).code, 3);
+  assert.equal((await at('cancel', 'abcdef')).code, 4);
+  assert.equal((JSON.parse((await at('show', 'abcdef', '--json')).out) as JobView).job.id, 'abcdef');
+});
+
+test('cli: watch draws progress, outlives a restart of rehostd, and ends with the job', async (t) => {
+  const folder = await temporaryFolder(t);
+  const socket = join(folder, 'rehost.sock');
+  const progress = {
+    state: 'copy',
+    doneBytes: 3 * 2 ** 30,
+    totalBytes: 4 * 2 ** 30,
+    wireBytes: 1,
+    bytesPerSecond: 85e6,
+    note: '',
+  };
+  const views: JobView[] = [
+    { job: job('abcdef', { state: 'copy' }), progress: { ...progress, state: 'copy' } },
+    { job: job('abcdef', { state: 'done' }), progress: null },
+  ];
+  // A server that answers one request, goes away, and comes back with the next answer.
+  const serve = async (view: JobView): Promise<void> => {
+    const server = createServer((_request, response) => {
+      response.setHeader('connection', 'close').end(JSON.stringify(view));
+      server.close();
+    });
+    await listenUnix(server, socket);
+    await new Promise((resolve) => server.once('close', resolve));
+  };
+  const run = rehost(['watch', 'abcdef', '--socket', socket], 120);
+  for (const view of views) await serve(view);
+  const { code, out } = await run;
+  assert.equal(code, 0);
+  assert.match(out, /copy {2}\[#{18}\.{6}\] 75 % {2}3\.0 GiB of 4\.0 GiB {2}85\.0 MB\/s/);
+  assert.match(out, /Job abcdef ended: done\.\n$/);
+});
+
+test('cli: an answer that does not fit its schema, or is none, is PROTOCOL_VIOLATION', async (t) => {
+  for (const [status, body] of [
+    [200, '{"ok":"yes"}'],
+    [200, 'garbage'],
+    [500, '{"code":"toString"}'],
+    [500, '<html>'],
+  ] as const) {
+    const folder = await temporaryFolder(t);
+    const server = createServer((_request, response) => response.writeHead(status).end(body));
+    const socket = join(folder, 'rehost.sock');
+    await listenUnix(server, socket);
+    atEnd(t, async () => {
+      server.close();
+    });
+    assert.match((await rehost(['health', '--socket', socket])).err, /PROTOCOL_VIOLATION/, body);
+  }
+});
+
+test('cli: tokens are created, listed and revoked', async (t) => {
+  const server = await orchestrator(t);
+  const at = (...argv: string[]) => rehost(['token', ...argv, '--socket', server.socket]);
+  const created = await at('create', 'monitoring', '--role', 'viewer', '--days', '30');
+  assert.match(created.out, /^[A-Za-z0-9_-]{43}\n$/);
+  assert.match((await at('list')).out, /monitoring +viewer/);
+  assert.equal((await at('create', 'monitoring', '--role', 'viewer')).code, 4);
+  assert.equal((await at('create', 'x', '--role', 'god')).code, 2);
+  assert.equal((await at('create', 'x')).code, 2);
+  assert.equal((await at('revoke', 'monitoring')).code, 0);
+  assert.equal((await at('revoke', 'monitoring')).code, 3);
+  assert.equal((await at('destroy', 'monitoring')).code, 2);
+});
+
+test('cli: a socket that may not be opened is explained', async (t) => {
+  const folder = await temporaryFolder(t);
+  const path = join(folder, 'file');
+  await writeFile(path, '');
+  await chmod(path, 0o600);
+  assert.equal((await rehost(['health', '--socket', path])).code, 5);
+});
