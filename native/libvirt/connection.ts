@@ -21,6 +21,8 @@ export class LibvirtConnection {
   /** The one call that is under way. */
   #waiting: { id: number; resolve: (reply: ReplyMessage) => void; fail: (reason: string) => void } | undefined;
   #closed = false;
+  /** Resolves when every process that was started has ended. */
+  #gone: Promise<unknown> = Promise.resolve();
 
   constructor(uri: string) {
     this.uri = uri;
@@ -63,6 +65,7 @@ export class LibvirtConnection {
     if (this.#helper !== undefined) return this.#helper;
     const helper = startHelper('connection');
     this.#helper = helper;
+    this.#gone = Promise.all([this.#gone, helper.ended]);
     const first: OpenMessage = { uri: this.uri };
     helper.child.send(first);
     helper.child.on('message', (reply: ReplyMessage) => {
@@ -80,11 +83,10 @@ export class LibvirtConnection {
   async close(): Promise<void> {
     await this.#tail;
     this.#closed = true;
-    const helper = this.#helper;
-    if (helper === undefined) return;
-    if (helper.child.connected) helper.child.disconnect();
-    const timer = setTimeout(() => helper.child.kill('SIGKILL'), CLOSE_DEADLINE_MS);
-    await helper.ended;
+    const { child } = this.#helper ?? {};
+    if (child?.connected === true) child.disconnect();
+    const timer = setTimeout(() => child?.kill('SIGKILL'), CLOSE_DEADLINE_MS);
+    await this.#gone;
     clearTimeout(timer);
   }
 }

@@ -120,6 +120,10 @@ export async function cloneVolume(session: LibvirtSession, from: VolumeRef, to: 
   checkVolume(to);
   const source = await requireVolume(session, from.pool, from.name);
   const what = `The volume ${label(from)} could not be copied to ${label(to)}`;
+  // libvirt has no number of its own for this refusal here.
+  if ((await findVolume(session, to.pool, to.name)) !== undefined) {
+    throw new RehostError('NAME_TAKEN', `${what}: that one exists already.`);
+  }
   if (await probedAs(session, from)) {
     const xml = describe(to, source.capacityBytes);
     await session.askAside(what, 'volumeClone', to.pool, xml, from.pool, from.name, 0);
