@@ -212,9 +212,9 @@ function metadataBlocks(sb: Superblock, groups: readonly Group[]): Float64Array 
 /** Blocks at the start of a group without a bitmap that are to be kept: superblock copy, descriptors, room for more of them. */
 function leadingMetadata(sb: Superblock, group: number): number {
   const table = Math.ceil((sb.groups * sb.descriptorBytes) / sb.blockBytes);
-  if (hasSuperblock(sb, group)) return 2 + table + sb.reservedTableBlocks;
-  // A meta group's descriptor block or its copy.
-  return sb.metaGroups ? 2 : 0;
+  // A meta group's descriptor block or its copy follows the superblock's copy.
+  const more = sb.metaGroups ? 1 : 0;
+  return hasSuperblock(sb, group) ? 1 + table + sb.reservedTableBlocks + more : more;
 }
 
 /** Visits the free blocks of one group; Inconsistent when they are not as many as the group's descriptor says. */
