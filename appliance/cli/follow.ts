@@ -18,8 +18,11 @@ export async function follow(client: Client, output: Output, id: string): Promis
   let shown = '';
   let shownAt = 0;
   let seenAt = performance.now();
+  let away = false;
   for (;;) {
     const view = await look(client, id, performance.now() - seenAt);
+    if (!view && !away) output.note('rehostd does not answer; waiting for it (the job goes on when it is back).');
+    away = !view;
     if (view) {
       seenAt = performance.now();
       if (hasEnded(view)) return end(output, view);
