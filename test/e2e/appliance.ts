@@ -4,6 +4,8 @@ import { closeSync, openSync, readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { JobView } from '../../appliance/api/rest.ts';
+import { Client } from '../../appliance/cli/client.ts';
 import { onExit } from '../lab/cleanup.ts';
 import { runAny } from '../lab/command.ts';
 import type { Lab } from '../lab/namespace.ts';
@@ -22,6 +24,8 @@ export interface Appliance {
   kill(): Promise<void>;
   /** SIGTERM, then its end. */
   stop(): Promise<void>;
+  /** One job as REST over the local socket tells it: asked often, so without a process each time. */
+  job(id: string): Promise<JobView>;
   /** `rehost ... --json`: the parsed answer. Rejects with the error's text unless it exits with 0. */
   rehost<T>(...args: string[]): Promise<T>;
   /** `rehost ...`: what a person sees, and the exit code. */
@@ -64,6 +68,7 @@ export async function makeAppliance(lab: Lab, options: ApplianceOptions): Promis
     pxe: { interface: lab.bridge },
   };
   await writeFile(configPath, JSON.stringify(config, undefined, 2));
+  const client = new Client(socket);
   let child: ChildProcess | undefined;
 
   const alive = () => child !== undefined && child.exitCode === null && child.signalCode === null;
@@ -100,6 +105,7 @@ export async function makeAppliance(lab: Lab, options: ApplianceOptions): Promis
     },
     kill: () => end('SIGKILL'),
     stop: () => end('SIGTERM'),
+    job: (id) => client.get(`/jobs/${id}`, JobView),
     async rehost<T>(...args: string[]): Promise<T> {
       const result = await cli([...args, '--json']);
       if (result.code !== 0)

@@ -55,7 +55,7 @@ async function waitUntil(
   reached: (view: JobView) => boolean,
 ): Promise<JobView> {
   for (const deadline = Date.now() + limitMs; ; await sleep(200)) {
-    const view = await scene.appliance.rehost<JobView>('show', jobId);
+    const view = await scene.appliance.job(jobId);
     if (reached(view)) return view;
     const { job } = view;
     if (job.state === 'failed' || Date.now() > deadline) {

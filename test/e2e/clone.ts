@@ -133,7 +133,7 @@ export async function orderAndFollow(scene: Scene, machine: Machine, options: Cl
   );
   let state = '';
   for (const deadline = Date.now() + JOB_LIMIT_MS; ; await sleep(POLL_MS)) {
-    const view = await appliance.rehost<JobView>('show', ordered.job.id);
+    const view = await appliance.job(ordered.job.id);
     if (view.job.state !== state) {
       const last = view.job.phases.at(-2);
       if (last?.detail) options.listener.step(`  ${last.state}: ${last.detail}`);
