@@ -1,4 +1,4 @@
-/** Unpacked packages and a program become a kernel and an initial RAM disk. */
+/** Unpacked packages become a kernel and the part of an initial RAM disk that does not depend on our own program. */
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { compress } from './compress.ts';
@@ -12,7 +12,8 @@ import { Tree } from './tree.ts';
 
 export interface Assembly {
   readonly vmlinuz: Buffer;
-  readonly initrd: Buffer;
+  /** Compressed archives in a row; more may follow. */
+  readonly archives: Buffer;
   readonly kernelRelease: string;
   /** Content of all files that the kernel unpacks into memory, bytes. */
   readonly unpackedBytes: number;
@@ -22,16 +23,14 @@ interface Ingredients {
   readonly recipe: Recipe;
   readonly baseName: BaseName;
   readonly base: PackageBase;
-  /** Bundle and overlay files. */
-  readonly program: Tree;
   readonly repository: string;
   readonly cache: string;
   readonly log: (line: string) => void;
 }
 
-/** Makes the image's two files. Throws ImageError when something of the list is missing or they are larger than the budget. */
+/** Unpacks the packages and picks what the recipe names. Throws ImageError when something of its list is missing. */
 export async function assemble(ingredients: Ingredients): Promise<Assembly> {
-  const { recipe, baseName, base, program, repository, cache, log } = ingredients;
+  const { recipe, baseName, base, repository, cache, log } = ingredients;
   const scratch = mkdtempSync(join(cache, 'work-'));
   try {
     const root = join(scratch, 'root');
@@ -46,21 +45,13 @@ export async function assemble(ingredients: Ingredients): Promise<Assembly> {
     for (const name of recipe.programs) addProgram(root, system, name);
     await addKernelModules(root, system, kernel.release, recipe.modules, scratch);
 
-    // Three archives in a row, which the kernel unpacks one after the other. What all images share is compressed once for
-    // all of them, and a changed program is compressed alone.
-    const trees = [runtime, system.beyond(runtime), program];
+    // Two archives: what all images share is compressed once for all of them.
+    const trees = [runtime, system.beyond(runtime)];
     const unpackedBytes = trees.reduce((sum, tree) => sum + tree.bytes, 0);
     log(`${recipe.name}: compressing ${Math.round(unpackedBytes / 1e6)} MB`);
-    const initrd = Buffer.concat(await Promise.all(trees.map((tree) => compress(cache, writeCpio(tree)))));
+    const archives = Buffer.concat(await Promise.all(trees.map((tree) => compress(cache, writeCpio(tree)))));
     const vmlinuz = readFileSync(join(root, kernel.path));
-    const bytes = vmlinuz.length + initrd.length;
-    if (bytes > recipe.budgetBytes) {
-      throw new ImageError(
-        `The ${recipe.name} image takes ${bytes} bytes; its limit is ${recipe.budgetBytes}.`,
-        "Take something off the image's list.",
-      );
-    }
-    return { vmlinuz, initrd, kernelRelease: kernel.release, unpackedBytes };
+    return { vmlinuz, archives, kernelRelease: kernel.release, unpackedBytes };
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }

@@ -1,16 +1,19 @@
-/** Builds an image, or hands out the one that was built of the same inputs. */
+/** Builds an image of a recipe: the one entry of this folder. */
 import { createHash } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { agent } from '../agent/image.ts';
 import { transfer } from '../transfer/image.ts';
 import { openAlpine } from './alpine.ts';
 import { assemble } from './assemble.ts';
 import { addBundle, entryFiles } from './bundle.ts';
-import { hashOf, locked, readIfThere, writeWhole } from './cache.ts';
+import { forgetUnused, hashOf, locked, writeWhole } from './cache.ts';
+import { compress } from './compress.ts';
 import { writeCpio } from './cpio.ts';
 import { openDebian } from './debian.ts';
+import { ImageError } from './errors.ts';
 import type { FileFacts, ImageFacts } from './image-facts.ts';
+import { keep, readKept } from './kept.ts';
 import { addOverlay } from './overlay.ts';
 import type { BaseName, PackageBase, Recipe } from './recipe.ts';
 import { runtimeInputs } from './runtime.ts';
@@ -19,7 +22,6 @@ import { Tree } from './tree.ts';
 const RECIPES = { transfer, agent } as const satisfies Record<string, Recipe>;
 export type ImageName = keyof typeof RECIPES;
 export const IMAGE_NAMES: readonly ImageName[] = ['transfer', 'agent'];
-const FILES = ['vmlinuz', 'initrd', 'image.json'] as const;
 const repository = join(import.meta.dirname, '../..');
 
 export interface BuildOptions {
@@ -43,61 +45,67 @@ export interface BuiltImage {
   readonly vmlinuz: string;
   readonly initrd: string;
   readonly facts: ImageFacts;
-  /** False when the finished image was in the cache. */
+  /** False when all but the program was in the cache. */
   readonly built: boolean;
 }
 
 /**
- * Builds the image, or takes it from the cache when nothing that it is made of has changed: bundle, overlay files, lists,
- * the code of the recipe, Node and koffi, and the packages as apt or apk resolves them now. Throws ImageError.
+ * Builds the image. What it takes from packages comes from the cache when none of its inputs changed: lists, the recipe's
+ * code, Node and koffi, and the packages as apt or apk resolves them now. The program is bundled anew each time and follows
+ * as an archive of its own. Throws ImageError, also when the image is larger than its budget.
  */
 export function buildImage(name: ImageName, options: BuildOptions): Promise<BuiltImage> {
-  const { cache, base: baseName } = options;
+  const { base: baseName } = options;
+  const cache = join(options.cache, 'images');
   const log = options.log ?? ((): void => undefined);
   return locked(cache, async () => {
     const recipe: Recipe = RECIPES[name];
-    const base = await openBase(options, log);
+    const base = await openBase(options, cache, log);
     const packages = await base.resolve(recipe.lists[baseName]);
-    const program = await programTree(recipe, options.entries);
-    const key = hashOf(
-      baseName,
-      JSON.stringify(packages),
-      writeCpio(program),
-      ...recipeSources(name),
-      ...runtimeInputs(repository),
-    );
-    const kept = join(cache, 'images', key);
-    const found = await readKept(kept);
-    if (found !== null) return { ...(await handOut(found, join(options.out, name))), built: false };
+    const inputs = [JSON.stringify(packages), ...recipeSources(name), ...runtimeInputs(repository)];
+    const key = hashOf(baseName, ...inputs);
+    const kept = await readKept(cache, key);
+    if (kept === null) log(`${name}: unpacking ${packages.length} packages`);
+    const assembly = kept ?? (await assemble({ recipe, baseName, base, repository, cache, log }));
+    if (kept === null) await keep(cache, key, assembly);
 
-    log(`${name}: unpacking ${packages.length} packages`);
-    const made = await assemble({ recipe, baseName, base, program, repository, cache, log });
+    const program = await programTree(recipe, options.entries);
+    const archive = writeCpio(program);
+    const initrd = Buffer.concat([assembly.archives, await compress(cache, archive)]);
     const facts: ImageFacts = {
       name,
       base: baseName,
-      key,
-      kernelRelease: made.kernelRelease,
-      vmlinuz: fileFacts(made.vmlinuz),
-      initrd: fileFacts(made.initrd),
-      totalBytes: made.vmlinuz.length + made.initrd.length,
+      key: hashOf(key, archive),
+      kernelRelease: assembly.kernelRelease,
+      vmlinuz: fileFacts(assembly.vmlinuz),
+      initrd: fileFacts(initrd),
+      totalBytes: assembly.vmlinuz.length + initrd.length,
       budgetBytes: recipe.budgetBytes,
-      unpackedBytes: made.unpackedBytes,
+      unpackedBytes: assembly.unpackedBytes + program.bytes,
       packages: packages.map((entry) => ({ name: entry.name, version: entry.version })),
     };
-    const image = {
-      vmlinuz: made.vmlinuz,
-      initrd: made.initrd,
-      'image.json': Buffer.from(`${JSON.stringify(facts, null, 2)}\n`),
-    };
-    await writeFiles(kept, image);
-    return { ...(await handOut(image, join(options.out, name))), built: true };
+    checkBudget(facts);
+    const folder = join(options.out, name);
+    const files = { vmlinuz: join(folder, 'vmlinuz'), initrd: join(folder, 'initrd') };
+    // Each file is replaced as a whole: a machine that boots from the folder meanwhile reads the old one to its end.
+    await writeWhole(files.vmlinuz, assembly.vmlinuz);
+    await writeWhole(files.initrd, initrd);
+    await writeWhole(join(folder, 'image.json'), `${JSON.stringify(facts, null, 2)}\n`);
+    await forgetUnused(cache);
+    return { ...files, facts, built: kept === null };
   });
 }
 
-type Image = Readonly<Record<(typeof FILES)[number], Buffer>>;
+function checkBudget({ name, totalBytes, budgetBytes }: ImageFacts): void {
+  if (totalBytes <= budgetBytes) return;
+  throw new ImageError(
+    `The ${name} image takes ${totalBytes} bytes; its limit is ${budgetBytes}.`,
+    "Take something off the image's list.",
+  );
+}
 
-function openBase(options: BuildOptions, log: (line: string) => void): Promise<PackageBase> {
-  const { cache, refresh = false } = options;
+function openBase(options: BuildOptions, cache: string, log: (line: string) => void): Promise<PackageBase> {
+  const { refresh = false } = options;
   if (options.base === 'alpine') return openAlpine({ cache, mirror: options.alpine?.mirror, key: options.alpine?.key });
   return openDebian({ cache, refresh, log });
 }
@@ -124,27 +132,4 @@ function recipeSources(name: ImageName): Buffer[] {
 
 function fileFacts(data: Buffer): FileFacts {
   return { bytes: data.length, sha256: createHash('sha256').update(data).digest('hex') };
-}
-
-/** An image of the cache, or null when it is not there whole and as it was written. */
-async function readKept(folder: string): Promise<Image | null> {
-  const [vmlinuz, initrd, json] = await Promise.all(FILES.map((file) => readIfThere(join(folder, file))));
-  if (!vmlinuz || !initrd || !json) return null;
-  const facts = JSON.parse(json.toString()) as ImageFacts;
-  const same = [facts.vmlinuz, facts.initrd].every(
-    ({ sha256 }, at) => sha256 === fileFacts(at === 0 ? vmlinuz : initrd).sha256,
-  );
-  return same ? { vmlinuz, initrd, 'image.json': json } : null;
-}
-
-/** Each file is replaced as a whole: a machine that boots from the folder meanwhile reads the old one to its end. */
-async function writeFiles(folder: string, image: Image): Promise<void> {
-  mkdirSync(folder, { recursive: true });
-  for (const file of FILES) await writeWhole(join(folder, file), image[file]);
-}
-
-async function handOut(image: Image, folder: string): Promise<Omit<BuiltImage, 'built'>> {
-  await writeFiles(folder, image);
-  const facts = JSON.parse(image['image.json'].toString()) as ImageFacts;
-  return { vmlinuz: join(folder, 'vmlinuz'), initrd: join(folder, 'initrd'), facts };
 }

@@ -1,12 +1,16 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { mkdir, open, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ImageError } from './errors.ts';
 
 /** Two builds at once would unpack the same packages twice; the second one waits this long for the first, ms. */
 const LOCK_WAIT_MS = 1_200_000;
 const LOCK_POLL_MS = 500;
+/** What no build has used for so long is removed, ms. */
+const UNUSED_MS = 30 * 24 * 3600 * 1000;
+/** Names of what is kept are the hashes of what it was made of. */
+const HASH = /^[0-9a-f]{64}$/;
 
 /** Where everything that can be made again is kept: `$XDG_CACHE_HOME/rehost`, or `~/.cache/rehost`. */
 export function cacheFolder(env: Readonly<Record<string, string | undefined>>, home: string): string {
@@ -39,10 +43,31 @@ export async function writeWhole(path: string, data: string | Buffer): Promise<v
 export async function remembered(folder: string, name: string, make: () => Promise<Buffer>): Promise<Buffer> {
   const path = join(folder, name);
   const old = await readIfThere(path);
-  if (old !== null) return old;
+  if (old !== null) {
+    await touch(path);
+    return old;
+  }
   const data = await make();
   await writeWhole(path, data);
   return data;
+}
+
+/** Marks a file or folder of the cache as used now. */
+export async function touch(path: string): Promise<void> {
+  const now = new Date();
+  await utimes(path, now, now);
+}
+
+/** Removes what no build has used for a month, and what a killed build left behind. Only while the cache is locked. */
+export async function forgetUnused(cache: string): Promise<void> {
+  const entries = (await readdir(cache)).map((name) => join(cache, name));
+  const segments = (await readdir(join(cache, 'segments'))).map((name) => join(cache, 'segments', name));
+  for (const path of [...entries, ...segments]) {
+    const name = basename(path);
+    const leftBehind = name.startsWith('work-');
+    const unused = HASH.test(name) && Date.now() - (await stat(path)).mtimeMs > UNUSED_MS;
+    if (leftBehind || unused) await rm(path, { recursive: true, force: true });
+  }
 }
 
 /** The file's content, or null when there is no such file. */

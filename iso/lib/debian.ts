@@ -90,6 +90,8 @@ async function updateLists(apt: string, options: DebianOptions): Promise<void> {
     return;
   }
   await writeWhole(stamp, '');
+  // Packages that the mirror has replaced will not be asked for again.
+  await run('apt-get', [...aptArgs(apt), '-qq', 'autoclean']);
 }
 
 async function install(apt: string, list: PackageList, archives: string, action: string): Promise<string> {

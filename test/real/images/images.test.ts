@@ -81,8 +81,10 @@ void test('images: a second build from the same inputs is the same byte for byte
   // A cache with the downloads and nothing that was made of them: packages are unpacked and files gathered anew.
   // Compressed pieces are named by the hash of what they hold, so that a single differing byte misses them.
   const other = join(work, 'cache');
-  mkdirSync(other);
-  for (const kept of ['apt', 'segments']) symlinkSync(join(cache, kept), join(other, kept));
+  mkdirSync(join(other, 'images'), { recursive: true });
+  for (const kept of ['apt', 'segments']) {
+    symlinkSync(join(cache, 'images', kept), join(other, 'images', kept));
+  }
   const again = await build('transfer', join(work, 'again'), other);
   assert.equal(again.built, true);
   assert.deepEqual(again.facts, image('transfer').facts);

@@ -10,6 +10,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -20,7 +21,7 @@ import { pathToFileURL } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { fileOfPackage, readIndex } from '../../../iso/lib/apk-format.ts';
 import { addBundle, entryFiles } from '../../../iso/lib/bundle.ts';
-import { cacheFolder, hashOf, locked } from '../../../iso/lib/cache.ts';
+import { cacheFolder, forgetUnused, hashOf, locked, remembered } from '../../../iso/lib/cache.ts';
 import { pickMirrors, sourcesList } from '../../../iso/lib/debian-mirror.ts';
 import { Tree } from '../../../iso/lib/tree.ts';
 
@@ -178,4 +179,23 @@ void test('iso cache: two processes build one after the other, and a dead one do
   const dead = spawnSync(process.execPath, ['-e', '']).pid;
   writeFileSync(join(folder, 'lock'), String(dead));
   assert.equal(await locked(folder, () => Promise.resolve('taken over')), 'taken over');
+});
+
+void test('iso cache: what was used within a month stays, the rest goes', async () => {
+  const cache = join(work, 'old');
+  const segments = join(cache, 'segments');
+  const [used, unused, image] = ['used', 'unused', 'image'].map((name) => hashOf(name));
+  assert.ok(used && unused && image);
+  for (const folder of [image, 'apt', 'work-killed']) mkdirSync(join(cache, folder), { recursive: true });
+  const make = (name: string): Promise<Buffer> => remembered(segments, name, () => Promise.resolve(Buffer.from(name)));
+  await make(used);
+  await make(unused);
+  const longAgo = new Date(Date.now() - 31 * 24 * 3600 * 1000);
+  for (const path of [join(segments, used), join(segments, unused), join(cache, image), join(cache, 'apt')]) {
+    utimesSync(path, longAgo, longAgo);
+  }
+  await make(used);
+  await forgetUnused(cache);
+  assert.deepEqual(readdirSync(segments), [used]);
+  assert.deepEqual(readdirSync(cache).sort(), ['apt', 'segments']);
 });
