@@ -28,7 +28,7 @@ export const HypervisorConfig = Type.Object(
 );
 export type HypervisorConfig = Static<typeof HypervisorConfig>;
 
-export const PxeConfig = Type.Object(
+const PxeConfig = Type.Object(
   {
     /** Interface on which machines boot. */
     interface: Type.String({ pattern: '^[A-Za-z0-9._-]{1,15}$' }),

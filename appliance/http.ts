@@ -10,7 +10,7 @@ import { FRAME_MAX_BYTES } from './api/peer.ts';
 import { answerErrors, replyWithError } from './error-reply.ts';
 
 /** The largest order is far below. */
-export const BODY_MAX_BYTES = 64 * 1024;
+const BODY_MAX_BYTES = 64 * 1024;
 const CONNECTIONS_MAX = 1024;
 const HEADERS_DEADLINE_MS = 10_000;
 const REQUEST_DEADLINE_MS = 30_000;

@@ -34,7 +34,7 @@ export interface NetworkBoot {
   start(facts: NetworkBootFacts): Promise<() => Promise<void>>;
 }
 
-export interface NetworkBootFacts {
+interface NetworkBootFacts {
   config: Config;
   identity: Identity;
   /** Port of the control channels. */

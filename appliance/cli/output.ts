@@ -83,7 +83,7 @@ export class Output {
 }
 
 /** The text without characters that a terminal would act on. */
-export function printable(text: string): string {
+function printable(text: string): string {
   return text.replace(UNPRINTABLE, '\ufffd');
 }
 

@@ -17,7 +17,7 @@ const NONCE_BYTES = 32;
 /** From the open channel to the proof, ms. An emulated machine takes its inventory in between. */
 export const PROOF_DEADLINE_MS = 30_000;
 /** A machine with hundreds of disks stays below. Bytes of JSON. */
-export const INVENTORY_MAX_BYTES = 256 * 1024;
+const INVENTORY_MAX_BYTES = 256 * 1024;
 
 type Step = { at: 'new' } | { at: 'challenged'; key: KeyObject; publicKeyDer: Buffer; nonce: Buffer } | { at: 'ended' };
 

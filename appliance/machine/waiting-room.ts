@@ -9,7 +9,7 @@ import type { Arrival } from './machines.ts';
 /** More than a room full of machines that are booted at once; each costs at most INVENTORY_MAX_BYTES. */
 export const WAITING_MAX = 256;
 /** Wrong codes before a machine must be booted again. */
-export const CODE_TRIES = 5;
+const CODE_TRIES = 5;
 
 export interface Waiting {
   publicKeyDer: Buffer;

@@ -4,7 +4,7 @@ import { Inventory } from '../api/inventory.ts';
 import { Job } from '../api/job.ts';
 import { Role } from '../api/rest.ts';
 
-export const STORE_VERSION = 1;
+const STORE_VERSION = 1;
 
 const Sha256Hex = Type.String({ pattern: '^[0-9a-f]{64}$' });
 
@@ -23,16 +23,15 @@ export const StoredMachine = Type.Object({
 export type StoredMachine = Static<typeof StoredMachine>;
 
 /** What is known of a job's receiver. Only hashes: whoever reads the file cannot enrol. */
-export const StoredReceiver = Type.Object({
+const StoredReceiver = Type.Object({
   jobId: Type.String(),
   secretHash: Sha256Hex,
   /** Set by the first use of the secret. */
   sessionHash: Type.Union([Sha256Hex, Type.Null()]),
 });
-export type StoredReceiver = Static<typeof StoredReceiver>;
 
 /** A bearer token of the REST API. */
-export const StoredToken = Type.Object({
+const StoredToken = Type.Object({
   name: Type.String(),
   hash: Sha256Hex,
   role: Role,
@@ -40,16 +39,14 @@ export const StoredToken = Type.Object({
   /** ISO 8601 UTC, or null where it does not expire. */
   expiresAt: Type.Union([Type.String(), Type.Null()]),
 });
-export type StoredToken = Static<typeof StoredToken>;
 
 /** What the proof of acceleration saw on one host. */
-export const StoredProbe = Type.Object({
+const StoredProbe = Type.Object({
   hostId: Type.String(),
   acceleration: Type.Union([Type.Literal('kvm'), Type.Literal('tcg')]),
   reason: Type.String(),
   at: Type.String(),
 });
-export type StoredProbe = Static<typeof StoredProbe>;
 
 export const StoreData = Type.Object({
   version: Type.Literal(STORE_VERSION),

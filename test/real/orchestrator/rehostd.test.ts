@@ -46,7 +46,7 @@ async function caOf({ folder }: Appliance): Promise<{ pem: string; der: Buffer }
   return { pem, der: new X509Certificate(pem).raw };
 }
 
-test('rehostd: an agent enrols over TLS, is approved by its code, and stays approved over restarts of every kind', async (t) => {
+void test('rehostd: an agent enrols over TLS, is approved by its code, and stays approved over restarts of every kind', async (t) => {
   const place = await appliance(t);
   const keys = newKeys();
   const first = await place.start();
@@ -83,7 +83,7 @@ test('rehostd: an agent enrols over TLS, is approved by its code, and stays appr
   }
 });
 
-test('rehostd: what it keeps is readable by its owner only, and a stop leaves no socket behind that answers', async (t) => {
+void test('rehostd: what it keeps is readable by its owner only, and a stop leaves no socket behind that answers', async (t) => {
   const place = await appliance(t);
   const daemon = await place.start();
   assert.equal((await rehost(place.socket, 'health')).code, 0);
@@ -95,7 +95,7 @@ test('rehostd: what it keeps is readable by its owner only, and a stop leaves no
   assert.equal((await rehost(place.socket, 'health')).code, 5);
 });
 
-test('rehostd: plain HTTP serves boot files only; the CA there has the pin that is logged', async (t) => {
+void test('rehostd: plain HTTP serves boot files only; the CA there has the pin that is logged', async (t) => {
   const place = await appliance(t);
   const daemon = await place.start();
   const get = (path: string) => fetch(`http://127.0.0.1:${daemon.httpPort}${path}`);
@@ -116,7 +116,7 @@ test('rehostd: plain HTTP serves boot files only; the CA there has the pin that 
   }
 });
 
-test('rehostd: each reason not to start is one clear error and an exit code', async (t) => {
+void test('rehostd: each reason not to start is one clear error and an exit code', async (t) => {
   const place = await appliance(t);
   await place.start();
   const other = await appliance(t);
@@ -146,7 +146,7 @@ test('rehostd: each reason not to start is one clear error and an exit code', as
   await other.start();
 });
 
-test('rehostd: a damaged state file stops it and is kept as it is', async (t) => {
+void test('rehostd: a damaged state file stops it and is kept as it is', async (t) => {
   const place = await appliance(t);
   await mkdir(join(place.folder, 'state'));
   const path = join(place.folder, 'state/state.json');

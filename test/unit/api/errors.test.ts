@@ -15,7 +15,7 @@ function sources(): string[] {
   return files.filter((name) => name.endsWith('.ts') && name !== LIST);
 }
 
-test('errors: every code of the list is used somewhere in the product', () => {
+void test('errors: every code of the list is used somewhere in the product', () => {
   const text = sources()
     .map((name) => readFileSync(join(ROOT, name), 'utf8'))
     .join('\n');
@@ -23,7 +23,7 @@ test('errors: every code of the list is used somewhere in the product', () => {
   assert.deepEqual(unused, []);
 });
 
-test('errors: every code has an HTTP status of an error, and advice in whole sentences', () => {
+void test('errors: every code has an HTTP status of an error, and advice in whole sentences', () => {
   for (const [code, { status, safe, next }] of Object.entries(ERROR_CODES)) {
     assert.match(code, /^[A-Z]+(_[A-Z]+)*$/);
     assert.ok(status >= 400 && status < 600, code);
@@ -31,7 +31,7 @@ test('errors: every code has an HTTP status of an error, and advice in whole sen
   }
 });
 
-test('errors: code and all four facts survive the wire; an unknown code becomes INTERNAL with its text', () => {
+void test('errors: code and all four facts survive the wire; an unknown code becomes INTERNAL with its text', () => {
   const error = new RehostError('POOL_FULL', "pool 'a<b' is full", { next: 'Wait.' });
   const back = fromWire(JSON.parse(JSON.stringify(toWire(error))));
   assert.deepEqual(toWire(back), toWire(error));

@@ -8,12 +8,12 @@ const key = Buffer.from(
 );
 const ca = Buffer.from('a certificate in DER');
 
-test('pairing: the code of a known key and CA does not change', async () => {
+void test('pairing: the code of a known key and CA does not change', async () => {
   // Computed with Python: hashlib.scrypt(sha256(key) + sha256(ca), salt=b'rehost pairing code v1', n=2**14, r=8, p=1, dklen=5)
   assert.equal(await pairingCode(key, ca), '8DTX-TYE1');
 });
 
-test('pairing: another key or another CA gives another code', async () => {
+void test('pairing: another key or another CA gives another code', async () => {
   const code = await pairingCode(key, ca);
   assert.match(code, /^[0-9A-HJKMNP-TV-Z]{4}-[0-9A-HJKMNP-TV-Z]{4}$/);
   assert.notEqual(await pairingCode(Buffer.concat([key, Buffer.from([0])]), ca), code);
@@ -22,7 +22,7 @@ test('pairing: another key or another CA gives another code', async () => {
   assert.notEqual(await pairingCode(Buffer.concat([key, ca.subarray(0, 1)]), ca.subarray(1)), code);
 });
 
-test('pairing: what a person types is read with tolerance', () => {
+void test('pairing: what a person types is read with tolerance', () => {
   for (const typed of ['K0QF-3M1X', 'k0qf-3m1x', 'KOQF3MIX', ' koqf 3mlx ', 'K-0-Q-F-3-M-1-X']) {
     assert.equal(normalisePairingCode(typed), 'K0QF3M1X');
   }

@@ -10,7 +10,7 @@ import { ORCHESTRATOR_NAME } from '../../../appliance/api/transfer.ts';
 import { loadIdentity } from '../../../appliance/machine/ca.ts';
 import { temporaryFolder } from '../../lab/orchestrator/folder.ts';
 
-test('ca: made once, kept over restarts, keys 0600, nothing else left', async (t) => {
+void test('ca: made once, kept over restarts, keys 0600, nothing else left', async (t) => {
   const state = await temporaryFolder(t);
   const first = await loadIdentity(state);
   const second = await loadIdentity(state);
@@ -23,7 +23,7 @@ test('ca: made once, kept over restarts, keys 0600, nothing else left', async (t
   assert.equal(first.pin, createHash('sha256').update(new X509Certificate(first.caPem).raw).digest('hex'));
 });
 
-test('ca: the server certificate is EC P-256, for the orchestrator only, and is no CA', async (t) => {
+void test('ca: the server certificate is EC P-256, for the orchestrator only, and is no CA', async (t) => {
   const { chainPem, caPem } = await loadIdentity(await temporaryFolder(t));
   const server = new X509Certificate(chainPem);
   assert.equal(server.publicKey.asymmetricKeyDetails?.namedCurve, 'prime256v1');
@@ -34,7 +34,7 @@ test('ca: the server certificate is EC P-256, for the orchestrator only, and is 
   assert.ok(server.validFromDate.getTime() <= 0);
 });
 
-test('ca: a TLS 1.3 client that pins the CA accepts the server, one that pins another does not', async (t) => {
+void test('ca: a TLS 1.3 client that pins the CA accepts the server, one that pins another does not', async (t) => {
   const identity = await loadIdentity(await temporaryFolder(t));
   const stranger = await loadIdentity(await temporaryFolder(t));
   const server = createServer({ cert: identity.chainPem, key: identity.keyPem, minVersion: 'TLSv1.3' }, (socket) =>
@@ -55,7 +55,7 @@ test('ca: a TLS 1.3 client that pins the CA accepts the server, one that pins an
   await assert.rejects(once(dial(stranger.caPem), 'secureConnect'), { code: /CERT|VERIFY|SIGNATURE/ });
 });
 
-test('ca: half an identity of a start that was killed is removed, a complete one is made', async (t) => {
+void test('ca: half an identity of a start that was killed is removed, a complete one is made', async (t) => {
   const state = await temporaryFolder(t);
   await mkdir(join(state, 'tls.new-abcdef'));
   await writeFile(join(state, 'tls.new-abcdef', 'ca.key'), 'half');
@@ -63,7 +63,7 @@ test('ca: half an identity of a start that was killed is removed, a complete one
   assert.deepEqual(await readdir(state), ['tls']);
 });
 
-test('ca: files that do not belong together are STORE_DAMAGED and stay as they are', async (t) => {
+void test('ca: files that do not belong together are STORE_DAMAGED and stay as they are', async (t) => {
   const [state, other] = [await temporaryFolder(t), await temporaryFolder(t)];
   await loadIdentity(state);
   await loadIdentity(other);

@@ -12,7 +12,7 @@ class Channel {
 const never = new AbortController().signal;
 const make = () => new Connections<Channel>('AGENT_LOST', 'agent of the machine');
 
-test('connections: a newer channel replaces and closes the older; the older leaving removes nothing', () => {
+void test('connections: a newer channel replaces and closes the older; the older leaving removes nothing', () => {
   const connections = make();
   const [older, newer] = [new Channel(), new Channel()];
   connections.set('m', older);
@@ -25,7 +25,7 @@ test('connections: a newer channel replaces and closes the older; the older leav
   assert.equal(connections.get('m'), undefined);
 });
 
-test('connections: a channel that has closed is not handed out', () => {
+void test('connections: a channel that has closed is not handed out', () => {
   const connections = make();
   const channel = new Channel();
   connections.set('m', channel);
@@ -33,7 +33,7 @@ test('connections: a channel that has closed is not handed out', () => {
   assert.equal(connections.get('m'), undefined);
 });
 
-test('connections: everyone who waits gets the channel that dials in', async () => {
+void test('connections: everyone who waits gets the channel that dials in', async () => {
   const connections = make();
   const waiting = [connections.waitFor('m', 60_000, never), connections.waitFor('m', 60_000, never)];
   const channel = new Channel();
@@ -43,7 +43,7 @@ test('connections: everyone who waits gets the channel that dials in', async () 
   assert.equal(await connections.waitFor('m', 1, never), channel);
 });
 
-test('connections: a wait in vain ends with its code, an aborted one with the abort', async () => {
+void test('connections: a wait in vain ends with its code, an aborted one with the abort', async () => {
   const connections = make();
   await assert.rejects(connections.waitFor('m', 5, never), { code: 'AGENT_LOST', message: /'m'/ });
   const abort = new AbortController();

@@ -23,7 +23,7 @@ const list = async (server: TestOrchestrator): Promise<Machine[]> => {
 const approve = (server: TestOrchestrator, id: string, body: object) =>
   ask(server.socket, 'POST', `/api/v1/machines/${id}/approve`, body);
 
-test('enrolment: an agent that proves its key waits for approval, with the code of its screen it is approved', async (t) => {
+void test('enrolment: an agent that proves its key waits for approval, with the code of its screen it is approved', async (t) => {
   const server = await orchestrator(t);
   const { port, identity } = server;
   const keys = newKeys();
@@ -47,14 +47,14 @@ test('enrolment: an agent that proves its key waits for approval, with the code 
   assert.equal((await list(server))[0]?.online, true);
 });
 
-test('enrolment: nothing of a machine that is not approved is written', async (t) => {
+void test('enrolment: nothing of a machine that is not approved is written', async (t) => {
   const server = await orchestrator(t);
   await enrol(server.port, server.identity.caPem, newKeys());
   assert.equal((await list(server)).length, 1);
   await assert.rejects(readFile(join(server.state, STATE_FILE)), { code: 'ENOENT' });
 });
 
-test('enrolment: an approval survives a restart', async (t) => {
+void test('enrolment: an approval survives a restart', async (t) => {
   const folder = await temporaryFolder(t);
   const first = await orchestrator(t, { folder });
   const keys = newKeys();
@@ -71,7 +71,7 @@ test('enrolment: an approval survives a restart', async (t) => {
   assert.equal(again.proof.approved, true);
 });
 
-test('enrolment: a code of a man in the middle (another CA, another key) approves nothing; five lock the machine', async (t) => {
+void test('enrolment: a code of a man in the middle (another CA, another key) approves nothing; five lock the machine', async (t) => {
   const server = await orchestrator(t);
   const { port, identity } = server;
   const keys = newKeys();
@@ -101,7 +101,7 @@ test('enrolment: a code of a man in the middle (another CA, another key) approve
   assert.equal(audit.filter((line) => JSON.parse(line).result === 'PAIRING_CODE_WRONG').length, 5);
 });
 
-test('enrolment: many tries side by side are five tries', async (t) => {
+void test('enrolment: many tries side by side are five tries', async (t) => {
   const server = await orchestrator(t);
   const { proof } = await enrol(server.port, server.identity.caPem, newKeys());
   const tries = Array.from({ length: 12 }, () => approve(server, proof.machineId, { code: '0000-0000' }));
@@ -110,7 +110,7 @@ test('enrolment: many tries side by side are five tries', async (t) => {
   assert.equal(codes.filter((code) => code === 'PAIRING_LOCKED').length, 7);
 });
 
-test('enrolment: a replayed signature, a second proof and a foreign key prove nothing', async (t) => {
+void test('enrolment: a replayed signature, a second proof and a foreign key prove nothing', async (t) => {
   const server = await orchestrator(t);
   const { port, identity } = server;
   const keys = newKeys();
@@ -135,7 +135,7 @@ test('enrolment: a replayed signature, a second proof and a foreign key prove no
   assert.equal((await list(server)).length, 1);
 });
 
-test('enrolment: only Ed25519 keys in their one form are keys', async (t) => {
+void test('enrolment: only Ed25519 keys in their one form are keys', async (t) => {
   const server = await orchestrator(t);
   const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const { publicKeyDer } = newKeys();
@@ -152,14 +152,14 @@ test('enrolment: only Ed25519 keys in their one form are keys', async (t) => {
   }
 });
 
-test('enrolment: an agent may not play a receiver', async (t) => {
+void test('enrolment: an agent may not play a receiver', async (t) => {
   const server = await orchestrator(t);
   const channel = await openChannel(server.port, server.identity.caPem);
   const said = channel.request('receiver.hello', { version: 1, jobId: 'abcdef', secret: 'AAAA' });
   await assert.rejects(said, { code: 'REQUEST_INVALID' });
 });
 
-test('enrolment: hostile names and inventories stay text, an oversized one is refused', async (t) => {
+void test('enrolment: hostile names and inventories stay text, an oversized one is refused', async (t) => {
   const server = await orchestrator(t);
   const { port, identity } = server;
   const keys = newKeys();
@@ -180,7 +180,7 @@ test('enrolment: hostile names and inventories stay text, an oversized one is re
   await assert.rejects(enrol(port, identity.caPem, newKeys(), huge), { code: 'REQUEST_TOO_LARGE' });
 });
 
-test('enrolment: a forgotten machine is cut off and must be approved anew', async (t) => {
+void test('enrolment: a forgotten machine is cut off and must be approved anew', async (t) => {
   const server = await orchestrator(t);
   const { port, identity } = server;
   const keys = newKeys();
@@ -194,7 +194,7 @@ test('enrolment: a forgotten machine is cut off and must be approved anew', asyn
   assert.equal((await enrol(port, identity.caPem, keys)).proof.approved, false);
 });
 
-test("enrolment: a given name is one machine's only, and never an unapproved machine's", async (t) => {
+void test("enrolment: a given name is one machine's only, and never an unapproved machine's", async (t) => {
   const server = await orchestrator(t);
   const { port, identity } = server;
   const [one, two] = [newKeys(), newKeys()];
@@ -208,7 +208,7 @@ test("enrolment: a given name is one machine's only, and never an unapproved mac
   assert.equal((found.json() as Machine).id, first);
 });
 
-test('enrolment: machines that wait are bounded; one that is offline makes room', async (t) => {
+void test('enrolment: machines that wait are bounded; one that is offline makes room', async (t) => {
   const server = await orchestrator(t);
   const store = await Store.open(await temporaryFolder(t));
   atEnd(t, () => store.close());
@@ -228,7 +228,7 @@ test('enrolment: machines that wait are bounded; one that is offline makes room'
   assert.ok(!machines.list().some(({ id }) => id === first.id));
 });
 
-test('enrolment: garbage and huge frames close the channel and harm nobody else', async (t) => {
+void test('enrolment: garbage and huge frames close the channel and harm nobody else', async (t) => {
   const server = await orchestrator(t);
   const { port, identity } = server;
   const endpoint = { host: '127.0.0.1', port, path: '/control/agent', caPem: identity.caPem };
@@ -259,7 +259,7 @@ test('enrolment: garbage and huge frames close the channel and harm nobody else'
   socket.terminate();
 });
 
-test('enrolment: one address cannot take all places of channels that have proved nothing', async (t) => {
+void test('enrolment: one address cannot take all places of channels that have proved nothing', async (t) => {
   const server = await orchestrator(t);
   const { port, identity } = server;
   const channels = [];

@@ -36,7 +36,7 @@ async function receivers(t: TestContext, folder: string) {
   return { registry, close, dial: () => openReceiver(port, caPem) };
 }
 
-test('receivers: the secret works once; the session key brings it back and replaces the channel', async (t) => {
+void test('receivers: the secret works once; the session key brings it back and replaces the channel', async (t) => {
   const folder = await temporaryFolder(t);
   const { registry, dial } = await receivers(t, folder);
   const secret = (await registry.expect(JOB)).toString('base64');
@@ -60,7 +60,7 @@ test('receivers: the secret works once; the session key brings it back and repla
   assert.equal(registry.get(JOB)?.open, true);
 });
 
-test('receivers: of two first uses at once, one wins', async (t) => {
+void test('receivers: of two first uses at once, one wins', async (t) => {
   const { registry, dial } = await receivers(t, await temporaryFolder(t));
   const secret = (await registry.expect(JOB)).toString('base64');
   const channels = await Promise.all([dial(), dial(), dial()]);
@@ -69,7 +69,7 @@ test('receivers: of two first uses at once, one wins', async (t) => {
   for (const result of results) if (result.status === 'rejected') assert.equal(result.reason.code, 'TOKEN_SPENT');
 });
 
-test('receivers: a wrong secret, an unknown job and a second word on one channel are refused', async (t) => {
+void test('receivers: a wrong secret, an unknown job and a second word on one channel are refused', async (t) => {
   const { registry, dial } = await receivers(t, await temporaryFolder(t));
   const secret = (await registry.expect(JOB)).toString('base64');
   const channel = await dial();
@@ -84,7 +84,7 @@ test('receivers: a wrong secret, an unknown job and a second word on one channel
   await enrolReceiver(await dial(), JOB, secret);
 });
 
-test('receivers: the session outlives the orchestrator, and only hashes are stored', async (t) => {
+void test('receivers: the session outlives the orchestrator, and only hashes are stored', async (t) => {
   const folder = await temporaryFolder(t);
   const first = await receivers(t, folder);
   const secret = (await first.registry.expect(JOB)).toString('base64');
@@ -103,7 +103,7 @@ test('receivers: the session outlives the orchestrator, and only hashes are stor
   assert.equal(second.registry.get(JOB)?.open, true);
 });
 
-test('receivers: a new secret voids the old one and its session; forgetting voids everything', async (t) => {
+void test('receivers: a new secret voids the old one and its session; forgetting voids everything', async (t) => {
   const { registry, dial } = await receivers(t, await temporaryFolder(t));
   const old = (await registry.expect(JOB)).toString('base64');
   const channel = await dial();
@@ -123,7 +123,7 @@ test('receivers: a new secret voids the old one and its session; forgetting void
   await registry.forget(JOB);
 });
 
-test('receivers: nobody dials in: TRANSFER_VM_SILENT', async (t) => {
+void test('receivers: nobody dials in: TRANSFER_VM_SILENT', async (t) => {
   const { registry } = await receivers(t, await temporaryFolder(t));
   await assert.rejects(registry.waitFor(JOB, 10), { code: 'TRANSFER_VM_SILENT' });
 });

@@ -11,7 +11,7 @@ async function file(t: Parameters<typeof temporaryFolder>[0], content: string): 
   return path;
 }
 
-test('config: flags win over variables, variables over the file, the file over the defaults', async (t) => {
+void test('config: flags win over variables, variables over the file, the file over the defaults', async (t) => {
   const path = await file(t, '{"port":1001,"httpPort":1002,"listen":"127.0.0.1","address":"a.example"}');
   const environment = { REHOST_CONFIG: path, REHOST_PORT: '2001', REHOST_HTTP_PORT: '2002' };
   const { config } = await readConfig(['--port', '3001', '--pxe-interface', 'br0', '--state', 'x'], environment);
@@ -21,7 +21,7 @@ test('config: flags win over variables, variables over the file, the file over t
   assert.equal(config.hypervisors[0]?.uri, 'qemu:///system');
 });
 
-test('config: what does not fit is CONFIG_INVALID and names where it stands', async (t) => {
+void test('config: what does not fit is CONFIG_INVALID and names where it stands', async (t) => {
   const refusals: [string[], Record<string, string>, RegExp][] = [
     [['--port', '70000'], {}, /--port: '\/port'/],
     [['--port', 'http'], {}, /--port: 'http'/],
@@ -42,7 +42,7 @@ test('config: what does not fit is CONFIG_INVALID and names where it stands', as
   }
 });
 
-test('config: two hypervisors of one name are refused', async (t) => {
+void test('config: two hypervisors of one name are refused', async (t) => {
   const one = { name: 'a', uri: 'qemu:///system', pool: 'p', network: 'n', isolatedNetwork: 'i', acceleration: 'auto' };
   const path = await file(t, JSON.stringify({ hypervisors: [one, { ...one, uri: 'qemu+ssh://b/system' }] }));
   await assert.rejects(readConfig(['--config', path], {}), { code: 'CONFIG_INVALID', message: /'a'/ });

@@ -10,12 +10,12 @@ import { orchestrator, type TestOrchestrator, until } from '../../lab/orchestrat
 async function follow(server: TestOrchestrator, query = ''): Promise<{ events: ApiEvent[]; socket: WebSocket }> {
   const socket = new WebSocket(`ws+unix:${server.socket}:/api/v1/events${query}`);
   const events: ApiEvent[] = [];
-  socket.on('message', (data) => events.push(JSON.parse(data.toString())));
+  socket.on('message', (data: { toString(): string }) => events.push(JSON.parse(data.toString())));
   await once(socket, 'open');
   return { events, socket };
 }
 
-test('events: each change is told with a cursor that grows by one; a cursor brings back what was missed', async (t) => {
+void test('events: each change is told with a cursor that grows by one; a cursor brings back what was missed', async (t) => {
   const server = await orchestrator(t);
   const { events, socket } = await follow(server);
   const { channel, proof } = await enrol(server.port, server.identity.caPem, newKeys());
@@ -32,7 +32,7 @@ test('events: each change is told with a cursor that grows by one; a cursor brin
   again.socket.close();
 });
 
-test('events: a client that talks is closed, a cursor that is none is refused', async (t) => {
+void test('events: a client that talks is closed, a cursor that is none is refused', async (t) => {
   const server = await orchestrator(t);
   const { socket } = await follow(server);
   socket.send('hello');
@@ -42,7 +42,7 @@ test('events: a client that talks is closed, a cursor that is none is refused', 
   assert.match(String(error), /400/);
 });
 
-test('events: a cursor of an earlier run, or too old, brings everything there is', () => {
+void test('events: a cursor of an earlier run, or too old, brings everything there is', () => {
   const hub = new EventHub(() => [
     { kind: 'machine', id: 'm1' },
     { kind: 'job', id: 'j1' },

@@ -18,7 +18,7 @@ function server(t: Context) {
   return made;
 }
 
-test('listen: a port that is taken, and an address that is not ours, are LISTEN_FAILED', async (t) => {
+void test('listen: a port that is taken, and an address that is not ours, are LISTEN_FAILED', async (t) => {
   const port = await listenTcp(server(t), '127.0.0.1', 0);
   await assert.rejects(listenTcp(server(t), '127.0.0.1', port), {
     code: 'LISTEN_FAILED',
@@ -27,7 +27,7 @@ test('listen: a port that is taken, and an address that is not ours, are LISTEN_
   await assert.rejects(listenTcp(server(t), '192.0.2.1', 0), { code: 'LISTEN_FAILED', message: /192\.0\.2\.1/ });
 });
 
-test('listen: a socket that answers is not taken away; a dead one and only a socket is replaced', async (t) => {
+void test('listen: a socket that answers is not taken away; a dead one and only a socket is replaced', async (t) => {
   const folder = await temporaryFolder(t);
   const path = join(folder, 'a.sock');
   const mask = process.umask();

@@ -40,7 +40,7 @@ async function approved(server: TestOrchestrator): Promise<string> {
   return proof.machineId;
 }
 
-test("rest: health says the version of package.json; the socket is 0600 and root's", async (t) => {
+void test("rest: health says the version of package.json; the socket is 0600 and root's", async (t) => {
   const server = await orchestrator(t);
   const answer = await ask(server.socket, 'GET', '/api/v1/health');
   assert.deepEqual([answer.status, answer.json()], [200, { ok: true, version: VERSION, machines: 0, jobsRunning: 0 }]);
@@ -49,7 +49,7 @@ test("rest: health says the version of package.json; the socket is 0600 and root
   assert.equal((await stat(server.socket)).mode & 0o777, 0o600);
 });
 
-test('rest: jobs are listed and shown with all their fields; an unknown one is JOB_UNKNOWN', async (t) => {
+void test('rest: jobs are listed and shown with all their fields; an unknown one is JOB_UNKNOWN', async (t) => {
   const stored = job('abcdef', {
     warnings: ['no swap'],
     proof: { kind: 'login-prompt', evidence: 'x login:', seconds: 1.5, screenshot: null },
@@ -65,7 +65,7 @@ test('rest: jobs are listed and shown with all their fields; an unknown one is J
   refused(await ask(server.socket, 'POST', '/api/v1/jobs/abcdef/retry'), 'JOB_ENDED');
 });
 
-test('rest: log and screenshot of a job; none yet', async (t) => {
+void test('rest: log and screenshot of a job; none yet', async (t) => {
   const server = await orchestrator(t, withJobs(job('abcdef')));
   const none = await ask(server.socket, 'GET', '/api/v1/jobs/abcdef/log');
   assert.deepEqual([none.status, none.text, none.type], [200, '', 'text/plain; charset=utf-8']);
@@ -79,7 +79,7 @@ test('rest: log and screenshot of a job; none yet', async (t) => {
   assert.deepEqual([screenshot.text, screenshot.type], ['not really PNG', 'image/png']);
 });
 
-test('rest: names that would leave a folder name nothing', async (t) => {
+void test('rest: names that would leave a folder name nothing', async (t) => {
   const server = await orchestrator(t, withJobs(job('abcdef')));
   for (const evil of ['..%2f..%2fetc%2fpasswd', '%2e%2e', '<b>', "'%22", '%00', 'x'.repeat(200)]) {
     for (const path of [`/api/v1/jobs/${evil}/log`, `/api/v1/jobs/${evil}/screenshot`, `/api/v1/jobs/${evil}`]) {
@@ -91,7 +91,7 @@ test('rest: names that would leave a folder name nothing', async (t) => {
   }
 });
 
-test('rest: orders are checked whole; each refusal names the field and changes nothing', async (t) => {
+void test('rest: orders are checked whole; each refusal names the field and changes nothing', async (t) => {
   const server = await orchestrator(t);
   const machine = await approved(server);
   const order = { machine, name: 'copy-1' };
@@ -131,7 +131,7 @@ test('rest: orders are checked whole; each refusal names the field and changes n
   assert.equal(orders[0]?.who, 'local socket');
 });
 
-test('rest: approvals are checked whole', async (t) => {
+void test('rest: approvals are checked whole', async (t) => {
   const server = await orchestrator(t);
   const machine = await approved(server);
   const post = (name: string, body: unknown) => ask(server.socket, 'POST', `/api/v1/machines/${name}/approve`, body);
@@ -143,7 +143,7 @@ test('rest: approvals are checked whole', async (t) => {
   refused(await ask(server.socket, 'POST', `/api/v1/machines/${machine}/approve`), 'REQUEST_INVALID');
 });
 
-test('rest: a machine that a running job copies is not forgotten', async (t) => {
+void test('rest: a machine that a running job copies is not forgotten', async (t) => {
   const server = await orchestrator(t);
   const machine = await approved(server);
   await server.close();
@@ -154,13 +154,13 @@ test('rest: a machine that a running job copies is not forgotten', async (t) => 
   refused(await ask(again.socket, 'DELETE', `/api/v1/machines/${machine}`), 'MACHINE_BUSY');
 });
 
-test('rest: a hypervisor that cannot be reached says so in the list', async (t) => {
+void test('rest: a hypervisor that cannot be reached says so in the list', async (t) => {
   const server = await orchestrator(t);
   const [local] = (await ask(server.socket, 'GET', '/api/v1/hypervisors')).json() as Hypervisor[];
   assert.deepEqual([local?.name, local?.reachable, local?.error], ['local', false, 'No hypervisor runs in this test.']);
 });
 
-test('rest: unknown routes and methods, and what is not HTTP, are answered as errors', async (t) => {
+void test('rest: unknown routes and methods, and what is not HTTP, are answered as errors', async (t) => {
   const server = await orchestrator(t);
   for (const [method, path] of [
     ['GET', '/'],

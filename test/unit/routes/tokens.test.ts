@@ -45,7 +45,7 @@ async function create(server: TestOrchestrator, name: string, role: string): Pro
   return `Bearer ${(answer.json() as { token: string }).token}`;
 }
 
-test('tokens: HTTPS without a valid bearer token is 401, on every route of the API', async (t) => {
+void test('tokens: HTTPS without a valid bearer token is 401, on every route of the API', async (t) => {
   const server = await orchestrator(t);
   for (const authorization of [
     undefined,
@@ -64,7 +64,7 @@ test('tokens: HTTPS without a valid bearer token is 401, on every route of the A
   }
 });
 
-test('tokens: each role may do its own, and not more', async (t) => {
+void test('tokens: each role may do its own, and not more', async (t) => {
   const server = await orchestrator(t);
   const viewer = await create(server, 'viewer-1', 'viewer');
   const operator = await create(server, 'operator-1', 'operator');
@@ -87,7 +87,7 @@ test('tokens: each role may do its own, and not more', async (t) => {
   assert.equal((await secure(server, 'GET', '/api/v1/machines', viewer)).status, 401);
 });
 
-test('tokens: the event stream over HTTPS needs one too', async (t) => {
+void test('tokens: the event stream over HTTPS needs one too', async (t) => {
   const server = await orchestrator(t);
   const token = await create(server, 'viewer-1', 'viewer');
   const open = (headers: Record<string, string>) => {
@@ -102,7 +102,7 @@ test('tokens: the event stream over HTTPS needs one too', async (t) => {
   await once(socket, 'close');
 });
 
-test('tokens: nothing below TLS 1.3 is spoken', async (t) => {
+void test('tokens: nothing below TLS 1.3 is spoken', async (t) => {
   const server = await orchestrator(t);
   const socket = connect({
     host: '127.0.0.1',

@@ -7,7 +7,7 @@ import { temporaryFolder } from '../../lab/orchestrator/folder.ts';
 
 const entry = (subject: string) => ({ who: 'local socket', what: 'machine.approve', subject, result: 'ok' });
 
-test('audit: one line per entry, in order, whatever the subject holds', async (t) => {
+void test('audit: one line per entry, in order, whatever the subject holds', async (t) => {
   const path = join(await temporaryFolder(t), 'audit.log');
   const log = await AuditLog.open(path);
   await Promise.all(['one', 'two\n{"who":"nobody"}', 'three'].map((subject) => log.append(entry(subject))));
@@ -19,7 +19,7 @@ test('audit: one line per entry, in order, whatever the subject holds', async (t
   assert.equal((await stat(path)).mode & 0o777, 0o600);
 });
 
-test('audit: entries of earlier runs stay; a torn last line does not swallow the next', async (t) => {
+void test('audit: entries of earlier runs stay; a torn last line does not swallow the next', async (t) => {
   const path = join(await temporaryFolder(t), 'audit.log');
   await writeFile(path, '{"at":"2026","who":"x"}\n{"at":"20');
   const log = await AuditLog.open(path);

@@ -27,7 +27,7 @@ async function updateAndKill(folder: string, afterMs: number): Promise<number> {
   return Number(said.trimEnd().split('\n').at(-1));
 }
 
-test('store: SIGKILL among many updates leaves a complete state, with every update that was reported', async (t) => {
+void test('store: SIGKILL among many updates leaves a complete state, with every update that was reported', async (t) => {
   const folder = await temporaryFolder(t);
   let total = 0;
   for (let round = 0; round < ROUNDS; round++) {

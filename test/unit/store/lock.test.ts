@@ -9,7 +9,7 @@ import { temporaryFolder } from '../../lab/orchestrator/folder.ts';
 
 const MODULE = join(import.meta.dirname, '../../../appliance/store/lock.ts');
 
-test('lock: a folder that is used is refused with the pid of its user; given back, it is free', async (t) => {
+void test('lock: a folder that is used is refused with the pid of its user; given back, it is free', async (t) => {
   const folder = await temporaryFolder(t);
   const lock = await lockStore(folder);
   await assert.rejects(lockStore(folder), { code: 'STORE_LOCKED', message: new RegExp(`process ${process.pid}`) });
@@ -18,7 +18,7 @@ test('lock: a folder that is used is refused with the pid of its user; given bac
   assert.equal((await stat(join(folder, 'lock'))).mode & 0o777, 0o600);
 });
 
-test('lock: another process holds it until it is killed, then it is free', async (t) => {
+void test('lock: another process holds it until it is killed, then it is free', async (t) => {
   const folder = await temporaryFolder(t);
   const script = `const { lockStore } = await import(process.env.MODULE);
     await lockStore(process.env.FOLDER); console.log('locked'); setInterval(() => {}, 1000);`;
@@ -36,7 +36,7 @@ test('lock: another process holds it until it is killed, then it is free', async
   await lock.release();
 });
 
-test('lock: what a lock file says holds nothing: a living pid, garbage', async (t) => {
+void test('lock: what a lock file says holds nothing: a living pid, garbage', async (t) => {
   const folder = await temporaryFolder(t);
   for (const content of [`${process.pid}\n`, '../../etc/passwd']) {
     await writeFile(join(folder, 'lock'), content);
@@ -44,7 +44,7 @@ test('lock: what a lock file says holds nothing: a living pid, garbage', async (
   }
 });
 
-test('lock: a process that was started meanwhile does not keep it', async (t) => {
+void test('lock: a process that was started meanwhile does not keep it', async (t) => {
   const folder = await temporaryFolder(t);
   const lock = await lockStore(folder);
   const child = spawn('sleep', ['60'], { stdio: 'inherit' });
@@ -54,7 +54,7 @@ test('lock: a process that was started meanwhile does not keep it', async (t) =>
   await (await lockStore(folder)).release();
 });
 
-test('lock: of many who take over at once, one gets it', async (t) => {
+void test('lock: of many who take over at once, one gets it', async (t) => {
   const folder = await temporaryFolder(t);
   await writeFile(join(folder, 'lock'), '999999999\n');
   const results = await Promise.allSettled(Array.from({ length: 8 }, () => lockStore(folder)));

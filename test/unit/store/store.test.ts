@@ -6,7 +6,7 @@ import { STATE_FILE, Store } from '../../../appliance/store/store.ts';
 import { atEnd, temporaryFolder } from '../../lab/orchestrator/folder.ts';
 import { job } from '../../lab/orchestrator/job.ts';
 
-test('store: what an update wrote is there after opening again', async (t) => {
+void test('store: what an update wrote is there after opening again', async (t) => {
   const folder = await temporaryFolder(t);
   const first = await Store.open(folder);
   await first.save(job('aaaaaa'));
@@ -24,7 +24,7 @@ test('store: what an update wrote is there after opening again', async (t) => {
   );
 });
 
-test('store: file 0600, folder 0700', async (t) => {
+void test('store: file 0600, folder 0700', async (t) => {
   const folder = join(await temporaryFolder(t), 'state');
   await mkdir(folder, { mode: 0o755 });
   const store = await Store.open(folder);
@@ -34,7 +34,7 @@ test('store: file 0600, folder 0700', async (t) => {
   assert.equal((await stat(join(folder, STATE_FILE))).mode & 0o777, 0o600);
 });
 
-test('store: updates at the same time all count, one after the other', async (t) => {
+void test('store: updates at the same time all count, one after the other', async (t) => {
   const store = await Store.open(await temporaryFolder(t));
   atEnd(t, () => store.close());
   const ids = Array.from({ length: 40 }, (_, at) => `job${String(at).padStart(4, '0')}`);
@@ -45,7 +45,7 @@ test('store: updates at the same time all count, one after the other', async (t)
   );
 });
 
-test('store: an update that throws changes nothing, on disk neither', async (t) => {
+void test('store: an update that throws changes nothing, on disk neither', async (t) => {
   const folder = await temporaryFolder(t);
   const store = await Store.open(folder);
   atEnd(t, () => store.close());
@@ -62,14 +62,14 @@ test('store: an update that throws changes nothing, on disk neither', async (t) 
   assert.equal(store.all().length, 2);
 });
 
-test('store: a change that breaks the schema is refused before it is written', async (t) => {
+void test('store: a change that breaks the schema is refused before it is written', async (t) => {
   const store = await Store.open(await temporaryFolder(t));
   atEnd(t, () => store.close());
   await assert.rejects(store.save({ ...job('aaaaaa'), id: '../../etc' }), { code: 'INTERNAL' });
   assert.equal(store.all().length, 0);
 });
 
-test('store: a write that fails leaves readers with what is on disk', async (t) => {
+void test('store: a write that fails leaves readers with what is on disk', async (t) => {
   const folder = await temporaryFolder(t);
   const store = await Store.open(folder);
   atEnd(t, () => store.close());
@@ -87,7 +87,7 @@ test('store: a write that fails leaves readers with what is on disk', async (t) 
   assert.equal(store.all().length, 2);
 });
 
-test('store: readers never see a change that is not on disk yet', async (t) => {
+void test('store: readers never see a change that is not on disk yet', async (t) => {
   const folder = await temporaryFolder(t);
   const store = await Store.open(folder);
   atEnd(t, () => store.close());
@@ -104,7 +104,7 @@ for (const [what, content] of [
   ['another version', '{"version":2,"machines":[],"jobs":[],"receivers":[],"tokens":[],"probes":[]}'],
   ['a record that does not fit', '{"version":1,"machines":[],"jobs":[{}],"receivers":[],"tokens":[],"probes":[]}'],
 ] as const) {
-  test(`store: ${what} is STORE_DAMAGED and kept as it is`, async (t) => {
+  void test(`store: ${what} is STORE_DAMAGED and kept as it is`, async (t) => {
     const folder = await temporaryFolder(t);
     await writeFile(join(folder, STATE_FILE), content);
     await assert.rejects(Store.open(folder), { code: 'STORE_DAMAGED' });
@@ -115,7 +115,7 @@ for (const [what, content] of [
   });
 }
 
-test('store: nothing is written after it was closed', async (t) => {
+void test('store: nothing is written after it was closed', async (t) => {
   const store = await Store.open(await temporaryFolder(t));
   await store.close();
   await assert.rejects(store.save(job('aaaaaa')), { code: 'INTERNAL' });

@@ -6,7 +6,7 @@ import { STATE_FILE, Store } from '../../../appliance/store/store.ts';
 import { checkToken, createToken, revokeToken } from '../../../appliance/store/tokens.ts';
 import { atEnd, temporaryFolder } from '../../lab/orchestrator/folder.ts';
 
-test('tokens: the secret is not in the store, and only it is accepted', async (t) => {
+void test('tokens: the secret is not in the store, and only it is accepted', async (t) => {
   const folder = await temporaryFolder(t);
   const store = await Store.open(folder);
   atEnd(t, () => store.close());
@@ -17,7 +17,7 @@ test('tokens: the secret is not in the store, and only it is accepted', async (t
   assert.throws(() => checkToken(store, '', Date.now()), { code: 'NOT_AUTHORISED' });
 });
 
-test('tokens: an expired or revoked one is refused, a name is given once', async (t) => {
+void test('tokens: an expired or revoked one is refused, a name is given once', async (t) => {
   const store = await Store.open(await temporaryFolder(t));
   atEnd(t, () => store.close());
   const secret = await createToken(store, 'a', 'admin', '2030-01-01T00:00:00.000Z');
