@@ -57,7 +57,12 @@ void test('nic-names: ports of one function, wireless cards, rubbish indexes, na
 });
 
 void test('nics: physical cards only, with MAC, driver and names', (t) => {
-  assert.deepEqual(sourceNics(recordedTree(t, 'pc')), [
+  const root = recordedTree(t, 'pc');
+  const bridge = join(root, 'sys/class/net/br0');
+  mkdirSync(bridge);
+  writeFileSync(join(bridge, 'address'), '52:54:00:00:00:01\n');
+  writeFileSync(join(bridge, 'type'), '1\n');
+  assert.deepEqual(sourceNics(root), [
     {
       name: 'eth0',
       pathNames: ['eno7', 'ens4', 'enp0s4'],
@@ -79,7 +84,7 @@ void test('nics: physical cards only, with MAC, driver and names', (t) => {
 void test('nics: the speed of a link that is up', (t) => {
   const root = recordedTree(t, 'q35');
   writeFileSync(join(root, 'sys/class/net/eth1/speed'), '1000\n');
-  writeFileSync(join(root, 'sys/class/net/eth2/speed'), '-1\n');
+  writeFileSync(join(root, 'sys/class/net/eth2/speed'), '0\n');
   const speeds = sourceNics(root).map(({ name, speedMbit }) => `${name} ${speedMbit}`);
   assert.deepEqual(speeds, ['eth0 null', 'eth1 1000', 'eth2 null', 'eth3 null']);
 });
