@@ -44,7 +44,13 @@ void test('the last console stays the last one', () => {
 });
 
 void test('the kernel keeps a root that holds on any hardware or is not known', () => {
-  for (const line of [`root=${ROOT} ro`, 'root=/dev/mapper/vg-root', 'nfsroot=/dev/sda2', 'root=/dev/sdz9']) {
+  for (const line of [
+    `root=${ROOT} ro`,
+    'root=/dev/mapper/vg-root',
+    'nfsroot=/dev/sda2',
+    'root=/dev/sdz9',
+    'root=/dev/sda3',
+  ]) {
     assert.equal(withStableDevices(line, KNOWN).text, line);
   }
   assert.equal(withStableDevices('root=/dev/hda2 resume=/dev/hda3', KNOWN).text, `root=${ROOT} resume=${SWAP}`);

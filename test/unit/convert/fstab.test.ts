@@ -63,6 +63,11 @@ void test('fstab-uuids never takes another disk for the copied one', () => {
   assert.equal(planFstab(text, VOLUMES, ROOT).text, text);
 });
 
+void test('fstab-uuids learns nothing from a root that is not the one that was found', () => {
+  const text = '/dev/hda3 / ext4 defaults 0 1\n/dev/hda2 /old ext4 defaults,nofail 0 2\n';
+  assert.equal(planFstab(text, VOLUMES, ROOT).text, text);
+});
+
 void test('fstab-uuids takes a swap and an ESP by id for those of the only disk', () => {
   const text =
     '/dev/disk/by-id/ata-X-part3 none swap sw 0 0\n/dev/disk/by-path/pci-1-part1 /boot/efi vfat umask=0077 0 1\n';
