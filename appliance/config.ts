@@ -9,6 +9,9 @@ const Path = Type.String({ pattern: '^/', maxLength: 4096 });
 const Port = Type.Integer({ minimum: 0, maximum: 65535 });
 const Address = Type.String({ pattern: '^[0-9A-Fa-f:.]+$', maxLength: 45 });
 
+/** Name of the network for proofs, unless a hypervisor's configuration says otherwise. */
+export const ISOLATED_NETWORK = 'rehost-isolated';
+
 export const HypervisorConfig = Type.Object(
   {
     name: GivenName,
@@ -20,9 +23,10 @@ export const HypervisorConfig = Type.Object(
     network: GivenName,
     /** Network of transfer VMs: reaches sources and orchestrator. `network` where it is left out. */
     transferNetwork: Type.Optional(GivenName),
-    /** Network without an uplink on which a target VM proves that it boots; made when it is missing. */
-    isolatedNetwork: GivenName,
-    acceleration: Type.Union([Type.Literal('auto'), Type.Literal('kvm'), Type.Literal('tcg')]),
+    /** Network without an uplink on which a target VM proves that it boots; made when it is missing. ISOLATED_NETWORK where it is left out. */
+    isolatedNetwork: Type.Optional(GivenName),
+    /** `auto`, where it is left out: KVM, if a proof on the host shows that it works. */
+    acceleration: Type.Optional(Type.Union([Type.Literal('auto'), Type.Literal('kvm'), Type.Literal('tcg')])),
   },
   { additionalProperties: false },
 );
@@ -72,8 +76,6 @@ export const CONFIG_DEFAULTS: Config = {
       uri: 'qemu:///system',
       pool: 'default',
       network: 'default',
-      isolatedNetwork: 'rehost-isolated',
-      acceleration: 'auto',
     },
   ],
   pxe: null,

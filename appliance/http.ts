@@ -6,12 +6,16 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import websocket from '@fastify/websocket';
 import Fastify, { type FastifyBaseLogger, LogController } from 'fastify';
 import { RehostError, toWire } from './api/errors.ts';
-import { FRAME_MAX_BYTES } from './api/peer.ts';
 import { answerErrors, replyWithError } from './error-reply.ts';
 
 /** The largest order is far below. */
 const BODY_MAX_BYTES = 64 * 1024;
 const CONNECTIONS_MAX = 1024;
+/**
+ * Below the contract's bound, since strangers send frames too and each open channel can make us hold one. The largest frame is an
+ * inventory, which INVENTORY_MAX_BYTES keeps far below.
+ */
+const FRAME_RECEIVED_MAX_BYTES = 1024 * 1024;
 const HEADERS_DEADLINE_MS = 10_000;
 const REQUEST_DEADLINE_MS = 30_000;
 /** Generous: a source machine under emulation needs seconds for a handshake. */
@@ -62,7 +66,7 @@ export async function makeApp(kind: ServerKind) {
   app.setSerializerCompiler(() => (data) => JSON.stringify(data));
   await app.register(websocket, {
     // Frames are small and secrets travel in them: no compression.
-    options: { maxPayload: FRAME_MAX_BYTES, perMessageDeflate: false },
+    options: { maxPayload: FRAME_RECEIVED_MAX_BYTES, perMessageDeflate: false },
     // The socket's own 'close' follows; its listeners do what is to be done.
     errorHandler: (error, socket, request) => {
       request.log.warn({ err: error }, 'a WebSocket broke');

@@ -1,7 +1,7 @@
 /** The hypervisors of the configuration: connected when first needed, connected again when the connection has died. */
 import { RehostError, toWire } from './api/errors.ts';
 import type { Hypervisor } from './api/rest.ts';
-import type { HypervisorConfig } from './config.ts';
+import { type HypervisorConfig, ISOLATED_NETWORK } from './config.ts';
 import { type AccelerationChoice, chooseAcceleration, type ProbeImage } from './hypervisor/acceleration.ts';
 import type { HypervisorDriver } from './hypervisor/driver.ts';
 import type { HypervisorHandle, HypervisorRegistry } from './job/dependencies.ts';
@@ -28,10 +28,16 @@ export class Hypervisors implements HypervisorRegistry {
   async get(name: string | undefined): Promise<HypervisorHandle> {
     const config = name === undefined ? this.#configs[0] : this.#configs.find((known) => known.name === name);
     if (!config) throw new RehostError('HYPERVISOR_UNKNOWN', `There is no hypervisor '${name ?? ''}'.`);
-    const { pool, network, isolatedNetwork, transferNetwork, acceleration } = config;
-    const driver = await this.#driver(config);
-    const chosen = { pool, network, isolatedNetwork, transferNetwork: transferNetwork ?? network, acceleration };
-    return { name: config.name, driver, ...chosen };
+    const { pool, network } = config;
+    return {
+      name: config.name,
+      driver: await this.#driver(config),
+      pool,
+      network,
+      isolatedNetwork: config.isolatedNetwork ?? ISOLATED_NETWORK,
+      transferNetwork: config.transferNetwork ?? network,
+      acceleration: config.acceleration ?? 'auto',
+    };
   }
 
   /** The configured acceleration, or for `auto` what was proven on this host: once, then remembered durably by the host's id. */
@@ -132,7 +138,10 @@ export class Hypervisors implements HypervisorRegistry {
     }
   }
 
-  #known({ acceleration }: HypervisorConfig, hostId: string): Pick<Hypervisor, 'acceleration' | 'accelerationReason'> {
+  #known(
+    { acceleration = 'auto' }: HypervisorConfig,
+    hostId: string,
+  ): Pick<Hypervisor, 'acceleration' | 'accelerationReason'> {
     if (acceleration !== 'auto') return { acceleration, accelerationReason: 'The configuration asks for it.' };
     const found = this.#remembered(hostId);
     if (found) return { acceleration: found.acceleration, accelerationReason: found.reason };

@@ -8,6 +8,8 @@ import type { Arrival } from './machines.ts';
 
 /** More than a room full of machines that are booted at once; each costs at most INVENTORY_MAX_BYTES. */
 export const WAITING_MAX = 256;
+/** A machine that was switched off is shown for a while, so that a person sees what happened. Each boot comes with a new key. ms */
+const OFFLINE_KEPT_MS = 10 * 60_000;
 /** Wrong codes before a machine must be booted again. */
 const CODE_TRIES = 5;
 
@@ -27,6 +29,7 @@ export class WaitingRoom {
 
   /** Adds it, or notes that it is back: tries are kept, so that dialling in again does not unlock. MACHINES_TOO_MANY. */
   enter(arrival: Arrival, at: string): void {
+    this.#prune();
     const { id, publicKeyDer, address, inventory, peer } = arrival;
     const before = this.#machines.get(id);
     if (!before) this.#makeRoom();
@@ -73,6 +76,7 @@ export class WaitingRoom {
   }
 
   list(): Machine[] {
+    this.#prune();
     return [...this.#machines].map(([id, { inventory, address, firstSeenAt, lastSeenAt, peer }]) => ({
       id,
       name: defaultName(inventory, id),
@@ -83,6 +87,13 @@ export class WaitingRoom {
       address,
       inventory: structuredClone(inventory),
     }));
+  }
+
+  #prune(): void {
+    const oldest = Date.now() - OFFLINE_KEPT_MS;
+    for (const [id, { peer, lastSeenAt }] of this.#machines) {
+      if (peer === undefined && Date.parse(lastSeenAt) < oldest) this.#machines.delete(id);
+    }
   }
 
   #makeRoom(): void {

@@ -19,8 +19,6 @@ const config = (changes: Partial<HypervisorConfig> = {}): HypervisorConfig => ({
   uri: daemon.uri,
   pool: 'default',
   network: 'default',
-  isolatedNetwork: 'rehost-isolated',
-  acceleration: 'auto',
   ...changes,
 });
 
@@ -55,7 +53,8 @@ void describe('the registry of hypervisors', () => {
     const { hypervisors } = await registry(t, [config({ transferNetwork: 'management' }), config({ name: 'second' })]);
     const handle = await hypervisors.get(undefined);
     assert.deepEqual([handle.name, handle.transferNetwork, handle.network], ['lab', 'management', 'default']);
-    assert.equal((await hypervisors.get('second')).transferNetwork, 'default');
+    const { transferNetwork, isolatedNetwork, acceleration } = await hypervisors.get('second');
+    assert.deepEqual([transferNetwork, isolatedNetwork, acceleration], ['default', 'rehost-isolated', 'auto']);
     await assert.rejects(hypervisors.get('third'), { code: 'HYPERVISOR_UNKNOWN' });
   });
 

@@ -67,11 +67,14 @@ void test('ca: files that do not belong together are STORE_DAMAGED and stay as t
   const [state, other] = [await temporaryFolder(t), await temporaryFolder(t)];
   await loadIdentity(state);
   await loadIdentity(other);
-  for (const name of ['ca.key', 'server.crt', 'server.key']) {
+  const mixtures = [['ca.key'], ['server.crt'], ['server.key'], ['server.crt', 'server.key'], ['ca.crt', 'ca.key']];
+  for (const names of mixtures) {
     const mixed = await temporaryFolder(t);
     await cp(join(state, 'tls'), join(mixed, 'tls'), { recursive: true });
-    await cp(join(other, 'tls', name), join(mixed, 'tls', name));
-    await assert.rejects(loadIdentity(mixed), { code: 'STORE_DAMAGED' });
-    assert.deepEqual(await readFile(join(mixed, 'tls', name)), await readFile(join(other, 'tls', name)));
+    for (const name of names) await cp(join(other, 'tls', name), join(mixed, 'tls', name));
+    await assert.rejects(loadIdentity(mixed), { code: 'STORE_DAMAGED' }, names.join(' '));
+    for (const name of names) {
+      assert.deepEqual(await readFile(join(mixed, 'tls', name)), await readFile(join(other, 'tls', name)));
+    }
   }
 });

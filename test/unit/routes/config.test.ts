@@ -43,7 +43,7 @@ void test('config: what does not fit is CONFIG_INVALID and names where it stands
 });
 
 void test('config: two hypervisors of one name are refused', async (t) => {
-  const one = { name: 'a', uri: 'qemu:///system', pool: 'p', network: 'n', isolatedNetwork: 'i', acceleration: 'auto' };
+  const one = { name: 'a', uri: 'qemu:///system', pool: 'p', network: 'n' };
   const path = await file(t, JSON.stringify({ hypervisors: [one, { ...one, uri: 'qemu+ssh://b/system' }] }));
   await assert.rejects(readConfig(['--config', path], {}), { code: 'CONFIG_INVALID', message: /'a'/ });
 });
