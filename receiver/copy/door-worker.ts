@@ -19,6 +19,8 @@ const flags = new SessionFlags(work.flags);
 const scratch = new Memory(4096);
 const tls = work.security === 'none' ? undefined : new TlsContext('client', work.security);
 const openings: Opening[] = [];
+/** Not to be dialled again before, performance.now(), ms. */
+let dialAfter = 0;
 
 function report(message: DoorReport): void {
   parentPort?.postMessage(message);
@@ -43,6 +45,7 @@ function drop(opening: Opening, reason: string): void {
   openings.splice(openings.indexOf(opening), 1);
   opening.free();
   closeSocket(opening.fd);
+  dialAfter = performance.now() + REDIAL_MS;
   report({ kind: 'refused', reason });
 }
 
@@ -63,13 +66,13 @@ function advance(opening: Opening): void {
 /** One connection more, where we are the side that dials and fewer are open than wanted. */
 function dialMore(): void {
   if (work.meeting.kind !== 'dial') return;
-  if (openings.length + flags.openConnections >= work.meeting.connections) return;
+  if (openings.length + flags.openConnections >= work.meeting.connections || performance.now() < dialAfter) return;
   try {
     add(connect(work.meeting.host, work.meeting.port, HANDSHAKE_DEADLINE_MS, () => flags.check()));
   } catch (error) {
     if (error instanceof Stopped) return;
+    dialAfter = performance.now() + REDIAL_MS;
     report({ kind: 'refused', reason: messageOf(error) });
-    flags.sleep(REDIAL_MS);
   }
 }
 

@@ -29,7 +29,6 @@ export class SessionFlags {
 
   stop(): void {
     Atomics.store(this.#flags, STOP, 1);
-    Atomics.notify(this.#flags, STOP);
   }
 
   get stopped(): boolean {
@@ -39,11 +38,6 @@ export class SessionFlags {
   /** Throws Stopped after `stop`. */
   check(): void {
     if (this.stopped) throw new Stopped('The copy was stopped.');
-  }
-
-  /** Blocks this thread for `ms` or until `stop`. Not for the main thread. */
-  sleep(ms: number): void {
-    Atomics.wait(this.#flags, STOP, 0, ms);
   }
 
   connectionOpened(): void {

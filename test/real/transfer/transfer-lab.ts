@@ -108,9 +108,9 @@ export class Lab {
     return folder;
   }
 
-  /** Starts a program that serves until the end of the test file. Its error output appears when it ends early. */
+  /** Starts a program that serves until the end of the test file. What it says of the failures that tests provoke is left out. */
   start(command: string, args: string[]): ChildProcess {
-    const child = spawn(command, args, { stdio: ['ignore', 'inherit', 'inherit'] });
+    const child = spawn(command, args, { stdio: 'ignore' });
     this.later(() => kill(child));
     return child;
   }
@@ -165,6 +165,11 @@ export function same(a: string, b: string): boolean {
   } catch {
     return false;
   }
+}
+
+/** Is every byte zero? */
+export function isZeros(bytes: Buffer): boolean {
+  return bytes.length === 0 || (bytes[0] === 0 && bytes.subarray(1).equals(bytes.subarray(0, -1)));
 }
 
 /** Ranges in use of an ext4 image by dumpe2fs, bytes. */

@@ -1,0 +1,168 @@
+/** The receiver against servers that were not written here. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { after, describe, it } from 'node:test';
+import { dataPsk } from '../../../appliance/api/psk.ts';
+import type { PskCredentials } from '../../../native/tls.ts';
+import { type CopyStatus, startPull } from '../../../receiver/copy/copy.ts';
+import { startVerify } from '../../../receiver/copy/verify.ts';
+import { freePort, JOB, Lab, listening, MIB, same, TOKEN } from './transfer-lab.ts';
+
+const lab = new Lab();
+after(() => lab.clean());
+const psk = dataPsk(TOKEN, JOB, ['sda']);
+const keys = lab.keyFile(psk);
+/** No multiple of a piece or of 4 KiB. */
+const SIZE = 40 * MIB + 512;
+
+/** Random bytes with a large hole and some small ones. */
+const source = lab.random(SIZE);
+execFileSync('fallocate', ['--punch-hole', '--offset', String(10 * MIB + 4096), '--length', String(9 * MIB), source]);
+execFileSync('fallocate', ['--punch-hole', '--offset', String(30 * MIB), '--length', '8192', source]);
+execFileSync('fallocate', ['--punch-hole', '--offset', String(31 * MIB + 65536), '--length', '131072', source]);
+
+async function nbdkit(args: string[]): Promise<number> {
+  const port = await freePort();
+  lab.start('nbdkit', ['-f', '--exit-with-parent', '-p', String(port), '-i', '127.0.0.1', ...args]);
+  await listening(port);
+  return port;
+}
+
+async function qemuNbd(args: string[]): Promise<number> {
+  const port = await freePort();
+  lab.start('qemu-nbd', ['-t', '-e', '8', '-b', '127.0.0.1', '-p', String(port), '-r', '-f', 'raw', ...args]);
+  await listening(port);
+  return port;
+}
+
+/** Copies to a loop device full of garbage, verifies, and returns the status and where the copy is. */
+async function pull(
+  port: number,
+  disk: string,
+  security: PskCredentials | 'none',
+  connections = 2,
+): Promise<{ status: CopyStatus; replica: string; verified: string }> {
+  const replica = lab.garbage(SIZE);
+  const device = lab.loop(replica);
+  const session = startPull({
+    server: { host: '127.0.0.1', port },
+    security,
+    connections,
+    disks: [{ disk, sizeBytes: SIZE, target: { kind: 'device', path: device.path } }],
+    noProgressMs: 20_000,
+  });
+  await session.finished;
+  const status = session.status();
+  let verified = '';
+  if (status.progress === 'done') {
+    const verify = startVerify(session.copied());
+    await verify.finished;
+    verified = verify.status().progress;
+    assert.equal(verify.status().checkedBytes, verify.status().totalBytes);
+  }
+  device.detach();
+  return { status, replica, verified };
+}
+
+describe('the receiver reads', () => {
+  const tlsNbdkit = ['--tls=require', `--tls-psk=${keys}/keys.psk`];
+  const tlsQemu = ['--object', `tls-creds-psk,id=tls0,endpoint=server,dir=${keys}`, '--tls-creds', 'tls0'];
+  const servers: [string, () => Promise<number>, string, PskCredentials | 'none'][] = [
+    ['nbdkit over TLS-PSK', () => nbdkit([...tlsNbdkit, 'file', source]), 'sda', psk],
+    ['nbdkit unencrypted', () => nbdkit(['file', source]), '', 'none'],
+    ['nbdkit without structured replies', () => nbdkit(['--no-sr', 'file', source]), '', 'none'],
+    ['qemu-nbd over TLS-PSK', () => qemuNbd([...tlsQemu, '-x', 'sda', source]), 'sda', psk],
+    ['qemu-nbd unencrypted', () => qemuNbd(['-x', 'sda', source]), 'sda', 'none'],
+  ];
+  for (const [name, start, disk, security] of servers) {
+    it(name, async () => {
+      const { status, replica, verified } = await pull(await start(), disk, security);
+      assert.deepEqual([status.error, status.progress], [null, 'done']);
+      assert.ok(same(replica, source));
+      assert.equal(verified, 'done');
+      const used = status.disks[0]?.usedBytes ?? 0;
+      assert.equal(status.disks[0]?.copiedBytes, used);
+      assert.equal(status.disks[0]?.flushedBytes, used);
+      const sparse = !name.includes('without structured');
+      assert.equal(used, sparse ? SIZE - 9 * MIB - 8192 - 131072 : SIZE);
+      assert.ok(status.wireBytes < used * 1.02 + 200_000, `${status.wireBytes} bytes on the wire for ${used}`);
+    });
+  }
+
+  it('over eight connections', async () => {
+    const { status, replica } = await pull(await qemuNbd([...tlsQemu, '-x', 'sda', source]), 'sda', psk, 8);
+    assert.equal(status.progress, 'done');
+    assert.ok(same(replica, source));
+  });
+});
+
+describe('the receiver does not read', () => {
+  async function refused(
+    port: number,
+    security: PskCredentials | 'none',
+    disk = 'sda',
+    sizeBytes = SIZE,
+  ): Promise<CopyStatus> {
+    const session = startPull({
+      server: { host: '127.0.0.1', port },
+      security,
+      connections: 1,
+      disks: [{ disk, sizeBytes, target: { kind: 'null', sizeBytes } }],
+      noProgressMs: 2_000,
+    });
+    await session.finished;
+    assert.throws(() => session.copied(), { code: 'TRANSFER_FAILED' });
+    return session.status();
+  }
+
+  it('a server that does not encrypt', async () => {
+    const status = await refused(await nbdkit(['file', source]), psk);
+    assert.equal(status.error?.code, 'TRANSFER_FAILED');
+    assert.match(status.error?.message ?? '', /does not encrypt/);
+    assert.equal(status.disks[0]?.usedBytes, null);
+  });
+
+  it('a server with another key', async () => {
+    const port = await nbdkit(['--tls=require', `--tls-psk=${keys}/keys.psk`, 'file', source]);
+    const status = await refused(port, { identity: psk.identity, key: Buffer.alloc(32, 3) });
+    assert.equal(status.error?.code, 'TRANSFER_FAILED');
+    assert.match(status.error?.message ?? '', /TLS handshake/);
+  });
+
+  it('an export of another size', async () => {
+    const port = await nbdkit(['file', source]);
+    const status = await refused(port, 'none', '', SIZE - 512);
+    assert.equal(status.error?.code, 'SOURCE_CHANGED');
+    assert.match(status.error?.message ?? '', new RegExp(`${SIZE} bytes.*${SIZE - 512}`));
+  });
+
+  it('a server that speaks something else', async () => {
+    const port = await freePort();
+    lab.start(process.execPath, [
+      '-e',
+      `require('net').createServer((s) => { s.on('error', () => {}); s.end('SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3\\r\\n'); }).listen(${port}, '127.0.0.1')`,
+    ]);
+    await listening(port);
+    const status = await refused(port, 'none');
+    assert.match(status.error?.message ?? '', /no NBD server/);
+  });
+});
+
+describe('read errors of a server', () => {
+  it('that pass are tried again, in smaller parts', async () => {
+    // One READ in twenty fails.
+    const port = await nbdkit(['--filter=error', 'file', source, 'error-pread=EIO', 'error-pread-rate=5%']);
+    const { status, replica, verified } = await pull(port, '', 'none');
+    assert.deepEqual([status.error, status.progress], [null, 'done']);
+    assert.ok(same(replica, source));
+    assert.equal(verified, 'done');
+  });
+
+  it('that stay end the copy and name the range', async () => {
+    const port = await nbdkit(['--filter=error', 'file', source, 'error-pread=EIO', 'error-pread-rate=100%']);
+    const { status } = await pull(port, '', 'none', 1);
+    assert.equal(status.progress, 'failed');
+    assert.equal(status.error?.code, 'SOURCE_READ_FAILED');
+    assert.match(status.error?.message ?? '', /cannot read 65536 bytes at \d+ \(tried 3 times\)/);
+  });
+});
