@@ -23,7 +23,8 @@ export interface GuestProgram {
 
 /**
  * Runs inside the new namespaces, before the chroot. A constant: every name arrives as a positional parameter and is
- * only used quoted. The mounts vanish with the namespace.
+ * only used quoted. The mounts vanish with the namespace. setpriv by its path: a busybox shell takes its own applet first,
+ * which knows no bounding set.
  */
 const ENTER = `set -eu
 root=$1; shift
@@ -53,7 +54,7 @@ while [ "$count" -gt 0 ]; do
   mknod -m 400 "$root/dev/$1" b "$2" "$3"; shift 3
   count=$((count - 1))
 done
-exec setpriv --no-new-privs --inh-caps=-all \\
+exec /usr/bin/setpriv --no-new-privs --inh-caps=-all \\
   --bounding-set=-all,+chown,+dac_override,+dac_read_search,+fowner,+fsetid,+setgid,+setuid,+setfcap,+sys_chroot \\
   chroot "$root" "$@"`;
 
