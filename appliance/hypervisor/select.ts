@@ -3,9 +3,12 @@ import { RehostError } from '../api/errors.ts';
 import type { HypervisorDriver } from './driver.ts';
 import { LibvirtDriver } from './libvirt/driver.ts';
 
-/** Connects to a libvirt URI; the caller closes the driver. HYPERVISOR_UNREACHABLE, HYPERVISOR_REFUSED for a kind without a driver. */
-export async function connect(uri: string): Promise<HypervisorDriver> {
-  const driver = new LibvirtDriver(uri);
+/**
+ * Connects to a libvirt URI; the caller closes the driver. `bridges` are bridges of the host that the configuration names: they
+ * count where a host cannot list its own. HYPERVISOR_UNREACHABLE, HYPERVISOR_REFUSED for a kind without a driver.
+ */
+export async function connect(uri: string, bridges: readonly string[] = []): Promise<HypervisorDriver> {
+  const driver = new LibvirtDriver(uri, bridges);
   try {
     const { type } = await driver.probe();
     if (type === 'QEMU') return driver;

@@ -69,7 +69,7 @@ export const CALLS = {
   interfaceXml: on(network.interfaceXml),
 };
 
-export type Calls = typeof CALLS;
+type Calls = typeof CALLS;
 export type CallName = keyof Calls;
 /** Arguments of a call, without the context. */
 export type CallArgs<K extends CallName> = Parameters<Calls[K]> extends [Context, ...infer A] ? A : never;

@@ -13,7 +13,7 @@ import koffi from 'koffi';
 import { LibvirtError, VIR_ERR } from './error.ts';
 
 /** A pointer to a libvirt object of one kind. Its owner must give it back with that kind's virXFree(). */
-export type Handle<K extends string> = bigint & { readonly kind: K };
+type Handle<K extends string> = bigint & { readonly kind: K };
 export type ConnectPtr = Handle<'connect'>;
 export type DomainPtr = Handle<'domain'>;
 export type PoolPtr = Handle<'pool'>;
@@ -64,7 +64,7 @@ export function silenceErrors(): void {
 }
 
 /** The error of the libvirt call that has just failed on this thread. `lost` is decided by the caller. */
-export function lastError(call: string): LibvirtError {
+function lastError(call: string): LibvirtError {
   const pointer = virGetLastError();
   if (pointer === null) {
     return new LibvirtError({

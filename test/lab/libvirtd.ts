@@ -138,8 +138,9 @@ function spawnInit(folder: string, netns: string | undefined, says: number): Chi
   const enter = netns === undefined ? [] : ['nsenter', `--net=/run/netns/${netns}`];
   const unshare = ['unshare', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc'];
   const own = netns === undefined ? ['--net'] : [];
-  const args = ['--pdeathsig', 'KILL', ...enter, ...unshare, ...own, 'sh', '-c', INIT, 'rehost-lab', folder];
-  return spawn('setpriv', args, { stdio: ['ignore', 'ignore', says], detached: true });
+  const wrapped = [...enter, ...unshare, ...own, 'sh', '-c', INIT, 'rehost-lab', folder];
+  const [file, ...args] = ['setpriv', '--pdeathsig', 'KILL', ...wrapped] as const;
+  return spawn(file, args, { stdio: ['ignore', 'ignore', says], detached: true });
 }
 
 async function ready(init: ChildProcess, uri: string, folder: string): Promise<void> {

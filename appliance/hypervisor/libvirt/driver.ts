@@ -26,9 +26,9 @@ import * as volumes from './volumes.ts';
 export class LibvirtDriver implements HypervisorDriver {
   readonly #session: LibvirtSession;
 
-  /** The connection is opened by the first call; whoever made the driver closes it. */
-  constructor(uri: string) {
-    this.#session = new LibvirtSession(uri);
+  /** The connection is opened by the first call; whoever made the driver closes it. `bridges`: see connect() in select.ts. */
+  constructor(uri: string, bridges: readonly string[] = []) {
+    this.#session = new LibvirtSession(uri, bridges);
   }
 
   probe(): Promise<HypervisorFacts> {

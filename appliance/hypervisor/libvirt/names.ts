@@ -61,7 +61,7 @@ export function checkDisk(disk: DiskSpec): void {
   }
 }
 
-export function checkOwner(owner: Owner): void {
+function checkOwner(owner: Owner): void {
   if (!JOB_ID.test(owner.jobId))
     throw new RehostError('NAME_INVALID', `The job id is not valid: ${quote(owner.jobId)}.`);
 }

@@ -1,10 +1,10 @@
 /** Networks of the host, and what VMs are connected to. */
-import { readdir } from 'node:fs/promises';
 import { VIR_ERR } from '../../../native/libvirt/error.ts';
 import { RehostError } from '../../api/errors.ts';
 import type { NetworkFacts } from '../driver.ts';
 import { modifyFlags, readDevices } from './disks.ts';
 import { setNetwork } from './domain-xml.ts';
+import { bridgesIn } from './local-bridges.ts';
 import { checkName } from './names.ts';
 import type { LibvirtSession } from './session.ts';
 import { add, attributeOf, children, find, parse, root, serialize } from './xml.ts';
@@ -24,7 +24,8 @@ export async function listNetworks(session: LibvirtSession): Promise<NetworkFact
     if (bridge !== undefined && attributeOf(xml, ['forward'], 'mode') !== 'bridge') libvirtsOwn.add(bridge);
   }
   for (const bridge of await listBridges(session)) {
-    if (!libvirtsOwn.has(bridge.name)) networks.push({ ...bridge, kind: 'bridge' });
+    const known = libvirtsOwn.has(bridge.name) || networks.some((network) => network.name === bridge.name);
+    if (!known) networks.push({ ...bridge, kind: 'bridge' });
   }
   return networks;
 }
@@ -71,11 +72,18 @@ export async function moveNics(session: LibvirtSession, vm: string, name: string
   }
 }
 
-/** Bridges as the host's daemon sees them; where it cannot list interfaces and is on this machine, as this process does. */
+/**
+ * Bridges as the host's daemon sees them. Not every libvirt can list interfaces (Debian 13's cannot): then those that this process
+ * sees, where the daemon is on this machine, and those that the configuration names.
+ */
 async function listBridges(session: LibvirtSession): Promise<{ name: string; active: boolean }[]> {
   const what = "The host's interfaces could not be listed";
   const interfaces = await session.askUnless(VIR_ERR.NO_SUPPORT, what, 'interfaceList');
-  if (interfaces === undefined) return isLocal(session.uri) ? await localBridges() : [];
+  if (interfaces === undefined) {
+    const seen = isLocal(session.uri) ? await bridgesIn('/sys/class/net') : [];
+    const named = session.bridges.filter((name) => !seen.some((bridge) => bridge.name === name));
+    return [...seen, ...named.map((name) => ({ name, active: true }))];
+  }
   const bridges = [];
   for (const one of interfaces) {
     const text = await session.askUnless(VIR_ERR.NO_INTERFACE, what, 'interfaceXml', one.name);
@@ -87,14 +95,4 @@ async function listBridges(session: LibvirtSession): Promise<{ name: string; act
 /** A libvirt URI without a host part reaches the daemon of this machine. */
 function isLocal(uri: string): boolean {
   return /^[a-z]+(\+unix)?:\/\/\//.test(uri);
-}
-
-async function localBridges(): Promise<{ name: string; active: boolean }[]> {
-  const folder = '/sys/class/net';
-  const bridges = [];
-  for (const name of await readdir(folder)) {
-    const entries = await readdir(`${folder}/${name}`);
-    if (entries.includes('bridge')) bridges.push({ name, active: true });
-  }
-  return bridges;
 }

@@ -8,10 +8,13 @@ const COPY_DEADLINE_MS = 24 * 3_600_000;
 
 export class LibvirtSession {
   readonly uri: string;
+  /** Bridges of the host that the configuration names. */
+  readonly bridges: readonly string[];
   readonly #connection: LibvirtConnection;
 
-  constructor(uri: string) {
+  constructor(uri: string, bridges: readonly string[]) {
     this.uri = uri;
+    this.bridges = bridges;
     this.#connection = new LibvirtConnection(uri);
   }
 

@@ -24,7 +24,8 @@ void describe('the libvirt driver', () => {
   before(async () => {
     network = await openLab();
     daemon = await startLibvirtd({ netns: network.namespace });
-    const driver = await connect(daemon.uri);
+    // Debian 13's libvirt lists no interfaces: there the bridge is known by this name.
+    const driver = await connect(daemon.uri, [network.bridge]);
     bench = {
       driver,
       poolFolder: daemon.poolFolder,
@@ -77,7 +78,11 @@ void describe('the libvirt driver', () => {
       image: { 'virtual-size': number };
     }[];
     const formats = nodes.filter((node) => node.file.endsWith('disk.raw'));
-    assert.deepEqual([...new Set(formats.map((node) => node.drv))].sort(), ['file', 'raw']);
+    // Newer libvirts leave the format layer of raw disks out.
+    assert.ok(
+      formats.length > 0 && formats.every((node) => ['file', 'raw'].includes(node.drv)),
+      JSON.stringify(formats),
+    );
     assert.ok(formats.every((node) => node.image['virtual-size'] === 2 * MIB && node.detect_zeroes === 'off'));
     assert.ok(
       formats.every((node) => node.cache.direct),

@@ -109,6 +109,15 @@ export function volumeContract(bench: () => Bench): void {
       await assert.rejects(driver.createOverlay(qcow2('other.qcow2'), raw('missing.raw')), { code: 'NOT_FOUND' });
     });
 
+    void it('an overlay on an overlay reads through both', async () => {
+      const { driver, poolFolder } = bench();
+      const lowest = await filled(bench(), 'lowest.raw', randomBytes(4096), MIB);
+      await driver.createOverlay(qcow2('middle.qcow2'), lowest);
+      const top = await driver.createOverlay(qcow2('top.qcow2'), qcow2('middle.qcow2'));
+      assert.equal((await imageInfo(top.path, 'qcow2'))['backing-filename-format'], 'qcow2');
+      await run(['qemu-img', 'compare', '-f', 'qcow2', '-F', 'raw', top.path, join(poolFolder, 'lowest.raw')]);
+    });
+
     void it('a clone is a full copy of its own', async () => {
       const { driver } = bench();
       const content = randomBytes(MIB);
