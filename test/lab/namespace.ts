@@ -122,8 +122,10 @@ function spawnInside(namespace: string, argv: readonly string[], options: SpawnO
 async function removeDeadLabs(): Promise<void> {
   const listed = await run(['ip', 'netns', 'list']);
   for (const line of listed.split('\n')) {
-    const namespace = /^\S+(?=-(?:lan|dhcp)\b)/.exec(line)?.[0];
-    if (namespace !== undefined && isDead(namespace)) await removeNamespace(line.split(' ')[0] ?? '');
+    const [namespace = ''] = line.split(' ');
+    // Other parts of a test give their own namespaces the lab's name and a word.
+    const [, lab] = /^(rehost-\d+-\d+-\d+)-[a-z]+$/.exec(namespace) ?? [];
+    if (lab !== undefined && isDead(lab)) await removeNamespace(namespace);
   }
   for (const name of await readdir(tmpdir()))
     if (isDead(name)) await rm(join(tmpdir(), name), { recursive: true, force: true });

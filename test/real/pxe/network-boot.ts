@@ -1,7 +1,5 @@
 /** A source machine that boots a probe image through the real PXE service, beside the LAN's own DHCP server. */
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { type Lab, openLab } from '../../lab/namespace.ts';
@@ -9,12 +7,11 @@ import { writeProbeImage } from '../../lab/probe-image.ts';
 import type { SourceKind } from '../../lab/source-disk/layout.ts';
 import { buildSourceDisk, copySourceDisk } from '../../lab/source-disk.ts';
 import { createSourceMachine, type SourceMachine, type SourceMachineOptions } from '../../lab/source-machine.ts';
+import { startBootServer } from './boot-server.ts';
 
 /** More than any agent image so far: the old iPXE of Debian 12 has to load it too. */
 const PAYLOAD_BYTES = 128 * 1024 ** 2;
 const BOOT_LIMIT_MS = 600_000;
-const SERVER_LIMIT_MS = 60_000;
-const CA_PEM = '-----BEGIN CERTIFICATE-----\nnot looked at by the boot\n-----END CERTIFICATE-----\n';
 
 export interface NetworkBoot {
   lab: Lab;
@@ -40,8 +37,7 @@ export async function networkBoots(
   const lab = await openLab();
   try {
     const sha256 = await writeProbeImage(lab.directory, disk.kernelPath, PAYLOAD_BYTES);
-    await writeFile(join(lab.directory, 'ca.pem'), CA_PEM);
-    const serverLog = await startBootServer(lab);
+    const { pin, log: serverLog } = await startBootServer(lab, lab.directory);
     const copy = await copySourceDisk(disk, join(lab.directory, 'source'));
     const machine = await createSourceMachine(lab, { kind, ...copy, ...options });
     const poweredOn = Date.now();
@@ -53,7 +49,6 @@ export async function networkBoots(
     await machine.waitForPowerOff(BOOT_LIMIT_MS);
 
     const text = machine.consoleText();
-    const pin = createHash('sha256').update(CA_PEM).digest('hex');
     assert.match(text, new RegExp(`probe-sha256 ${sha256} `));
     assert.match(text, new RegExp(`probe-firmware ${kind}`));
     const words = /probe-cmdline (.*)/.exec(text)?.[1]?.trim().split(/\s+/) ?? [];
@@ -73,19 +68,4 @@ export async function networkBoots(
   } finally {
     await lab.close();
   }
-}
-
-async function startBootServer(lab: Lab): Promise<() => string> {
-  const main = join(import.meta.dirname, '../../lab/boot-server/main.ts');
-  const server = lab.spawn([process.execPath, main, lab.directory]);
-  let log = '';
-  for (const stream of [server.stdout, server.stderr])
-    stream?.setEncoding('utf8').on('data', (text: string) => {
-      log += text;
-    });
-  for (const end = Date.now() + SERVER_LIMIT_MS; !/^ready$/m.test(log); ) {
-    if (Date.now() > end || server.exitCode !== null) throw new Error(`The boot server did not start: ${log}`);
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-  return () => log;
 }
