@@ -134,20 +134,26 @@ void test('convert refuses a hibernated guest', async () => {
 void test('convert never leaves the guest through its symlinks', async () => {
   const outside = '/run/rehost-convert-outside';
   const up = '../../../../../../../..';
-  const disk = await smallDisk('ext4', { 'real/os-release': DEBIAN['etc/os-release'] }, async (root) => {
-    // Every file and folder that a step reads, writes or makes is a way out, absolute or by dots.
-    await symlink('/real', join(root, 'etc'));
-    await symlink(`${up}${outside}/fstab`, join(root, 'real/fstab'));
-    await symlink(outside, join(root, 'boot'));
-    await mkdir(join(root, 'real/default'));
-    await symlink(`${up}/etc/hostname`, join(root, 'real/default/grub'));
-    await symlink(`..${outside}`, join(root, 'real/systemd'));
-    await symlink(`/etc/network/${up}${outside}/inittab`, join(root, 'real/inittab'));
-    // What the guest sees at these paths is its own, so that the steps have something to write to.
-    await mkdir(join(root, outside), { recursive: true });
-    await writeFile(join(root, `${outside}/inittab`), 'id:2:initdefault:\n');
-    await writeFile(join(root, `${outside}/fstab`), '/dev/sda / ext4 defaults 0 1\n');
-  });
+  const disk = await smallDisk(
+    'ext4',
+    { 'real/os-release': DEBIAN['etc/os-release'] },
+    {
+      fill: async (root) => {
+        // Every file and folder that a step reads, writes or makes is a way out, absolute or by dots.
+        await symlink('/real', join(root, 'etc'));
+        await symlink(`${up}${outside}/fstab`, join(root, 'real/fstab'));
+        await symlink(outside, join(root, 'boot'));
+        await mkdir(join(root, 'real/default'));
+        await symlink(`${up}/etc/hostname`, join(root, 'real/default/grub'));
+        await symlink(`..${outside}`, join(root, 'real/systemd'));
+        await symlink(`/etc/network/${up}${outside}/inittab`, join(root, 'real/inittab'));
+        // What the guest sees at these paths is its own, so that the steps have something to write to.
+        await mkdir(join(root, outside), { recursive: true });
+        await writeFile(join(root, `${outside}/inittab`), 'id:2:initdefault:\n');
+        await writeFile(join(root, `${outside}/fstab`), '/dev/sda / ext4 defaults 0 1\n');
+      },
+    },
+  );
   await using(disk, async () => {
     await mkdir(outside);
     try {
@@ -180,10 +186,16 @@ void test('convert never leaves the guest through its symlinks', async () => {
 });
 
 void test('convert refuses a guest whose links go in circles', async () => {
-  const disk = await smallDisk('ext4', { 'os-release': DEBIAN['etc/os-release'] }, async (root) => {
-    await symlink('/', join(root, 'etc'));
-    await symlink('../../../etc/fstab', join(root, 'fstab'));
-  });
+  const disk = await smallDisk(
+    'ext4',
+    { 'os-release': DEBIAN['etc/os-release'] },
+    {
+      fill: async (root) => {
+        await symlink('/', join(root, 'etc'));
+        await symlink('../../../etc/fstab', join(root, 'fstab'));
+      },
+    },
+  );
   await using(disk, async () => void (await refused(disk, 'CONVERSION_FAILED', /"\/etc\/fstab" cannot be resolved/)));
 });
 

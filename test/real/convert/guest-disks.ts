@@ -36,7 +36,7 @@ export async function sourceCopy(kind: SourceKind): Promise<TestDisk & { source:
 export async function smallDisk(
   fileSystem: 'ext4' | 'xfs' | 'btrfs',
   files: Record<string, string>,
-  fill?: (root: string) => Promise<void>,
+  more: { sizeBytes?: number; fill?: (root: string) => Promise<void> } = {},
 ): Promise<TestDisk> {
   requireRoot();
   const folder = await scratch();
@@ -46,10 +46,10 @@ export async function smallDisk(
     await writeFile(join(root, path), content);
   }
   await mkdir(root, { recursive: true });
-  await fill?.(root);
+  await more.fill?.(root);
   const path = join(folder.path, 'disk.raw');
   await writeFile(path, '');
-  await truncate(path, 512 * 1024 * 1024);
+  await truncate(path, more.sizeBytes ?? 512 * 1024 * 1024);
   if (fileSystem === 'ext4') await run(['mkfs.ext4', '-q', '-d', root, path]);
   if (fileSystem === 'btrfs') await run(['mkfs.btrfs', '-q', '--rootdir', root, path]);
   if (fileSystem === 'xfs') await run(['mkfs.xfs', '-q', path]);
