@@ -103,7 +103,6 @@ const ERR_error_string_n = library.func(
 export const SSL_CTRL_SET_MIN_PROTO_VERSION = 123;
 export const TLS1_3_VERSION = 0x0304;
 export const SSL_VERIFY_PEER = 1;
-export const SSL_ERROR_SSL = 1;
 export const SSL_ERROR_WANT_READ = 2;
 export const SSL_ERROR_WANT_WRITE = 3;
 export const SSL_ERROR_SYSCALL = 5;

@@ -7,9 +7,6 @@ interface Halves {
   high64: number | bigint;
 }
 
-/** Bytes of a canonical XXH3-128. */
-export const XXH3_128_BYTES = 16;
-
 const library = koffi.load('libxxhash.so.0');
 koffi.struct('XXH128_hash_t', { low64: 'uint64_t', high64: 'uint64_t' });
 /** Reads the memory during the call only. Any thread. */

@@ -32,17 +32,12 @@ export const NBD_REP_INFO = 3;
 export const NBD_REP_META_CONTEXT = 4;
 export const NBD_REP_FLAG_ERROR = 0x80000000;
 export const NBD_REP_ERR_UNSUP = 0x80000001;
-export const NBD_REP_ERR_POLICY = 0x80000002;
 export const NBD_REP_ERR_INVALID = 0x80000003;
 export const NBD_REP_ERR_TLS_REQD = 0x80000005;
 export const NBD_REP_ERR_UNKNOWN = 0x80000006;
-export const NBD_REP_ERR_SHUTDOWN = 0x80000007;
-export const NBD_REP_ERR_BLOCK_SIZE_REQD = 0x80000008;
 export const NBD_REP_ERR_TOO_BIG = 0x80000009;
 
 export const NBD_INFO_EXPORT = 0;
-export const NBD_INFO_NAME = 1;
-export const NBD_INFO_DESCRIPTION = 2;
 export const NBD_INFO_BLOCK_SIZE = 3;
 
 export const NBD_TFLAG_HAS_FLAGS = 1 << 0;
@@ -53,7 +48,6 @@ export const NBD_TFLAG_CAN_MULTI_CONN = 1 << 8;
 export const NBD_CMD_READ = 0;
 export const NBD_CMD_WRITE = 1;
 export const NBD_CMD_DISC = 2;
-export const NBD_CMD_FLUSH = 3;
 export const NBD_CMD_TRIM = 4;
 export const NBD_CMD_WRITE_ZEROES = 6;
 export const NBD_CMD_BLOCK_STATUS = 7;
@@ -75,12 +69,8 @@ export const NBD_CONTEXT_BASE_ALLOCATION = 'base:allocation';
 
 export const NBD_EPERM = 1;
 export const NBD_EIO = 5;
-export const NBD_ENOMEM = 12;
 export const NBD_EINVAL = 22;
-export const NBD_ENOSPC = 28;
 export const NBD_EOVERFLOW = 75;
-export const NBD_ENOTSUP = 95;
-export const NBD_ESHUTDOWN = 108;
 
 /** The protocol's limit of any string (export name, context name), bytes. */
 export const NBD_MAX_STRING = 4096;
@@ -90,8 +80,6 @@ export const NBD_MAX_OPTION_BYTES = 16 * 1024;
 export const NBD_MAX_OPTIONS = 64;
 /** The largest READ that Rehost sends and serves, bytes. nbdcopy and qemu-img send up to 32 MiB where the server does not say less. */
 export const NBD_MAX_READ_BYTES = 32 * 1024 * 1024;
-/** IANA's port for NBD. */
-export const NBD_PORT = 10809;
 
 /** Private extension, negotiated by an option of our own ("RH" in the upper half; any standard peer answers ERR_UNSUP and never sees it). */
 export const REHOST_OPT_HASHES = 0x52480001;

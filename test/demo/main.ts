@@ -65,7 +65,8 @@ try {
 } catch (error) {
   const { code: name, message, safe, next } = toWire(error);
   screen.block(`demo: ${name}: ${message}\n  safe: ${safe}\n  next: ${next}`);
-  if (!(error instanceof RehostError) && error instanceof Error) screen.block(error.stack ?? '');
+  if (!(error instanceof RehostError) && error instanceof Error)
+    screen.block(error.stack?.slice(error.message.length) ?? '');
 }
 if ((await runCleanups()) > 0) code = 1;
 process.exit(code);

@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { open, stat } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import { run } from '../lab/command.ts';
 
@@ -119,8 +119,7 @@ export async function compareUsed(
   source: string,
   replica: string,
 ): Promise<{ source: string; replica: string; usedBytes: number }> {
-  const file = await open(source, 'r');
-  const { size } = await file.stat().finally(() => file.close());
+  const { size } = await stat(source);
   const used = usedRanges(size, await freeRanges(source));
   const usedBytes = used.reduce((sum, range) => sum + range.length, 0);
   return { source: await hashRanges(source, used), replica: await hashRanges(replica, used), usedBytes };

@@ -53,7 +53,10 @@ void test('dial: refuses another CA, another name and older TLS, before anything
   await assert.rejects(dial(stranger), { code: 'NOT_AUTHORISED', message: /is not the orchestrator/ });
   const otherName = makePki('other.rehost.internal');
   const named = await orchestrator(t, count, { pki: otherName });
-  await assert.rejects(dial({ ...named, caPem: otherName.caPem }), { code: 'NOT_AUTHORISED', message: /rehost\.internal/ });
+  await assert.rejects(dial({ ...named, caPem: otherName.caPem }), {
+    code: 'NOT_AUTHORISED',
+    message: /rehost\.internal/,
+  });
   const old = await orchestrator(t, count, { maxVersion: 'TLSv1.2' });
   await assert.rejects(dial(old), { code: 'TRANSFER_FAILED', message: /protocol version/ });
   assert.equal(served, 0);
