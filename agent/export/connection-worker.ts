@@ -28,6 +28,9 @@ import { Transmission } from './transmit.ts';
 const BACKOFF_FIRST_MS = 100;
 const BACKOFF_MAX_MS = 5_000;
 
+/** The peer of the last connection chose an export. */
+let served = false;
+
 /** Thrown out of blocking calls when the session stops. */
 class Stopped extends Error {}
 
@@ -85,7 +88,6 @@ function serve(fd: number, tls: TlsContext): void {
         const session = tls.session(fd);
         try {
           session.handshake(patience);
-          report({ kind: 'up' });
           return new TlsStream(fd, session.take(), patience);
         } finally {
           session.free();
@@ -95,7 +97,10 @@ function serve(fd: number, tls: TlsContext): void {
     // A chosen export may be left idle for as long as the client likes; keep-alive notices a dead peer.
     deadline.at = Number.POSITIVE_INFINITY;
     patience.silenceMs = Number.POSITIVE_INFINITY;
-    if (negotiated) transmit(io, negotiated, count);
+    if (!negotiated) return;
+    report({ kind: 'up' });
+    served = true;
+    transmit(io, negotiated, count);
   } finally {
     io.close();
     count();
@@ -141,14 +146,15 @@ function main(): void {
       try {
         fd = meet();
         if (fd === undefined) continue;
+        served = false;
         serve(fd, tls);
-        backoff = BACKOFF_FIRST_MS;
         report({ kind: 'down', error: null });
       } catch (error) {
         if (error instanceof Stopped) break;
         report({ kind: fd === undefined ? 'failed' : 'down', error: wireError(error) });
-        backoff = fd === undefined ? Math.min(BACKOFF_MAX_MS, backoff * 2) : BACKOFF_FIRST_MS;
       }
+      // A receiver that has all it wanted, and a stranger in its place, are not to be dialled ten times a second.
+      backoff = fd !== undefined && served ? BACKOFF_FIRST_MS : Math.min(BACKOFF_MAX_MS, backoff * 2);
       // Whoever listens need not wait: the peers come by themselves.
       if (work.meeting.kind === 'dial') stop.sleep(backoff);
     }

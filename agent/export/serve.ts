@@ -197,7 +197,7 @@ class Session implements ExportSession {
       if (up) this.#connections--;
       up = false;
       if (message.error === null) this.#goodbye = true;
-      // After a goodbye the receiver has what it wanted and listens no longer: that nobody answers is no failure then.
+      // After a goodbye the receiver has what it wanted: that it does not answer or hangs up at once is no failure then.
       else if (wasUp || !this.#goodbye) this.#error = message.error;
     });
     worker.once('error', (error) => {

@@ -84,7 +84,7 @@ export interface ConnectionWork {
 
 /** What a connection worker reports. */
 export type ConnectionReport =
-  /** A peer proved itself. */
+  /** A peer proved itself and chose an export. */
   | { kind: 'up' }
   /** The connection ended. No error: the peer said goodbye. */
   | { kind: 'down'; error: WireError | null }

@@ -25,7 +25,7 @@ import {
 } from './shared.ts';
 import { Thread } from './thread.ts';
 
-/** Without any byte for this long, over all connections and their renewals, the copy fails, ms. */
+/** Without any piece copied for this long, over all connections and their renewals, the copy fails, ms. */
 const NO_PROGRESS_MS = 120_000;
 const WATCH_MS = 1_000;
 /** Connections in a row that break the protocol without anything copied in between. */
@@ -42,7 +42,7 @@ export interface CopyTargetDisk {
 interface CopyBasics {
   disks: readonly CopyTargetDisk[];
   connections: number;
-  /** Instead of 120 s without any byte, ms. */
+  /** Instead of 120 s without any piece, ms. */
   noProgressMs?: number;
 }
 
@@ -160,7 +160,7 @@ class Copy implements CopySession {
   #reconnects = 0;
   #violations = 0;
   #lastFailure = '';
-  #seen = -1;
+  #seen = 0;
   #seenAt = performance.now();
   #finish: () => void = () => {};
 
@@ -306,7 +306,6 @@ class Copy implements CopySession {
   #mapped(disk: DiskState, ranges: Float64Array): void {
     disk.board = Board.create(makePlan(disk.sizeBytes, ranges));
     disk.mapper = undefined;
-    this.#violations = 0;
     this.#tender.post({ kind: 'zero-holes', disk: this.#disks.indexOf(disk), board: disk.board.shared });
   }
 
@@ -343,12 +342,11 @@ class Copy implements CopySession {
     if (this.#disks.every(({ flushed }) => flushed)) this.#end('done');
   }
 
-  /** Once a second: has anything come since the last look? */
+  /** Once a second: was anything copied, or a map read, since the last look? Bytes alone are none: renewals bring some too. */
   #look(): void {
-    const copied = this.#disks.reduce((sum, { board }) => sum + (board?.copiedBytes ?? 0), 0);
-    const seen = this.#flags.wireBytes + copied;
+    const seen = this.#disks.reduce((sum, { board }) => sum + (board ? 1 + board.copiedBytes : 0), 0);
     if (seen !== this.#seen || this.#disks.every(({ board }) => board?.complete)) {
-      if (copied > 0 && seen !== this.#seen) this.#violations = 0;
+      if (seen !== this.#seen) this.#violations = 0;
       this.#seen = seen;
       this.#seenAt = performance.now();
       return;
@@ -357,7 +355,7 @@ class Copy implements CopySession {
     const why = this.#lastFailure === '' ? 'Nobody connected.' : `Last: ${this.#lastFailure}`;
     this.#fail(
       toWire(
-        new RehostError('TRANSFER_FAILED', `Nothing arrived for ${Math.round(this.#noProgressMs / 1000)} s. ${why}`),
+        new RehostError('TRANSFER_FAILED', `Nothing was copied for ${Math.round(this.#noProgressMs / 1000)} s. ${why}`),
       ),
     );
   }
