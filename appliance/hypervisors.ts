@@ -1,4 +1,4 @@
-/** The hypervisors of the configuration: connected when first needed, connected again when the connection has died. */
+/** The hypervisors of the configuration, connected when first needed. */
 import { RehostError, toWire } from './api/errors.ts';
 import type { Hypervisor } from './api/rest.ts';
 import { type HypervisorConfig, ISOLATED_NETWORK } from './config.ts';
@@ -73,35 +73,17 @@ export class Hypervisors implements HypervisorRegistry {
     }
   }
 
-  async #driver(config: HypervisorConfig): Promise<HypervisorDriver> {
-    const known = this.#drivers.get(config.name);
-    if (known) {
-      try {
-        const driver = await known;
-        await driver.probe();
-        return driver;
-      } catch (error) {
-        if (toWire(error).code !== 'HYPERVISOR_UNREACHABLE') throw error;
-        await this.#discard(config.name, known);
-      }
-    }
+  /** The driver opens its connection anew where it died; only a first connection that fails is made again here. */
+  async #driver({ name, uri }: HypervisorConfig): Promise<HypervisorDriver> {
     // Who asks while the connection is made waits for the same one.
-    const connecting = this.#drivers.get(config.name) ?? this.#connect(config.uri);
-    this.#drivers.set(config.name, connecting);
+    const connecting = this.#drivers.get(name) ?? this.#connect(uri);
+    this.#drivers.set(name, connecting);
     try {
       return await connecting;
     } catch (error) {
-      await this.#discard(config.name, connecting);
+      if (this.#drivers.get(name) === connecting) this.#drivers.delete(name);
       throw error;
     }
-  }
-
-  /** Forgets a connection that failed or died; a newer one of the same name stays. */
-  async #discard(name: string, dead: Promise<HypervisorDriver>): Promise<void> {
-    if (this.#drivers.get(name) !== dead) return;
-    this.#drivers.delete(name);
-    const [connected] = await Promise.allSettled([dead]);
-    if (connected.status === 'fulfilled') await connected.value.close();
   }
 
   #remembered(hostId: string): AccelerationChoice | undefined {

@@ -58,21 +58,25 @@ void describe('the registry of hypervisors', () => {
     await assert.rejects(hypervisors.get('third'), { code: 'HYPERVISOR_UNKNOWN' });
   });
 
-  void it('connects once for many who ask, and again after the daemon was killed', async (t) => {
+  void it('connects once for many who ask, again after a failure, and outlives a killed daemon', async (t) => {
     let connections = 0;
     const store = await Store.open(await temporaryFolder(t));
     const counted = (uri: string) => {
       connections++;
-      return connect(uri);
+      // The first attempt finds nobody.
+      return connect(connections === 1 ? 'qemu+unix:///system?socket=/nowhere/libvirt-sock' : uri);
     };
     const hypervisors = new Hypervisors([config()], counted, store);
     atEnd(t, async () => {
       await hypervisors.close();
       await store.close();
     });
-    const handles = await Promise.all(Array.from({ length: 5 }, () => hypervisors.get('lab')));
-    assert.equal(new Set(handles.map(({ driver }) => driver)).size, 1);
+    const many = () => Promise.allSettled(Array.from({ length: 5 }, () => hypervisors.get('lab')));
+    for (const result of await many()) assert.equal(result.status, 'rejected');
     assert.equal(connections, 1);
+    const drivers = (await many()).map((result) => (result.status === 'fulfilled' ? result.value.driver : undefined));
+    assert.equal(new Set(drivers).size, 1);
+    assert.equal(connections, 2);
     await daemon.killDaemon();
     const handle = await hypervisors.get('lab');
     assert.ok((await handle.driver.pools()).length > 0);

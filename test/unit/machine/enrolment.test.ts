@@ -199,12 +199,13 @@ void test("enrolment: a given name is one machine's only, and never an unapprove
   const { port, identity } = server;
   const [one, two] = [newKeys(), newKeys()];
   const first = (await enrol(port, identity.caPem, one)).proof.machineId;
-  await approve(server, first, { code: await shownCode(one, identity.caDer), name: 'db' });
+  await approve(server, first, { code: await shownCode(one, identity.caDer), name: 'db SN0001' });
   // It calls itself as the approved one is named.
-  const second = (await enrol(port, identity.caPem, two, inventory({ product: 'db', serial: '' }))).proof.machineId;
-  const taken = await approve(server, second, { code: await shownCode(two, identity.caDer), name: 'db' });
+  const second = (await enrol(port, identity.caPem, two, inventory({ product: 'db', serial: 'SN0001' }))).proof
+    .machineId;
+  const taken = await approve(server, second, { code: await shownCode(two, identity.caDer), name: 'db SN0001' });
   assert.deepEqual([taken.status, (taken.json() as { code: string }).code], [409, 'NAME_TAKEN']);
-  const found = await ask(server.socket, 'GET', '/api/v1/machines/db');
+  const found = await ask(server.socket, 'GET', '/api/v1/machines/db%20SN0001');
   assert.equal((found.json() as Machine).id, first);
 });
 
@@ -264,8 +265,9 @@ void test('enrolment: one address cannot take all places of channels that have p
   const { port, identity } = server;
   const channels = [];
   for (let at = 0; at < 16; at++) channels.push(await openChannel(port, identity.caPem));
-  const refused = await openChannel(port, identity.caPem);
-  await refused.closed;
+  const refused = await dial({ host: '127.0.0.1', port, path: '/control/agent', caPem: identity.caPem });
+  const [code] = await once(refused, 'close');
+  assert.equal(code, 1013);
   // A channel that closes, or proves its key, gives its place back.
   const [one] = channels;
   assert.ok(one);
