@@ -1,6 +1,7 @@
 /** The receiver against servers that were not written here. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { createServer } from 'node:net';
 import { after, describe, it } from 'node:test';
 import { dataPsk } from '../../../appliance/api/psk.ts';
 import type { PskCredentials } from '../../../native/tls.ts';
@@ -145,6 +146,76 @@ describe('the receiver does not read', () => {
     await listening(port);
     const status = await refused(port, 'none');
     assert.match(status.error?.message ?? '', /no NBD server/);
+  });
+});
+
+/** A server that negotiates properly and then answers every READ with a chunk behind the range that was asked for. */
+async function liar(sizeBytes: number): Promise<number> {
+  const reply = (option: number, type: number, payload = Buffer.alloc(0)): Buffer => {
+    const head = Buffer.alloc(20);
+    head.writeBigUInt64BE(0x0003e889045565a9n, 0);
+    head.writeUInt32BE(option, 8);
+    head.writeUInt32BE(type, 12);
+    head.writeUInt32BE(payload.length, 16);
+    return Buffer.concat([head, payload]);
+  };
+  const server = createServer((socket) => {
+    let received = Buffer.alloc(0);
+    let phase: 'flags' | 'options' | 'requests' = 'flags';
+    socket.on('error', () => {});
+    socket.write(Buffer.from('4e42444d4147494349484156454f50540003', 'hex'));
+    socket.on('data', (data) => {
+      received = Buffer.concat([received, data]);
+      const take = (bytes: number): Buffer => {
+        const taken = received.subarray(0, bytes);
+        received = received.subarray(bytes);
+        return taken;
+      };
+      if (phase === 'flags' && received.length >= 4) {
+        take(4);
+        phase = 'options';
+      }
+      while (phase === 'options' && received.length >= 16) {
+        const length = received.readUInt32BE(12);
+        if (received.length < 16 + length) return;
+        const option = take(16 + length).readUInt32BE(8);
+        if (option === 7) {
+          const info = Buffer.alloc(12);
+          info.writeBigUInt64BE(BigInt(sizeBytes), 2);
+          socket.write(Buffer.concat([reply(7, 3, info), reply(7, 1)]));
+          phase = 'requests';
+        } else socket.write(reply(option, option === 8 ? 1 : 0x80000001));
+      }
+      while (phase === 'requests' && received.length >= 28) {
+        const request = take(28);
+        const chunk = Buffer.alloc(20 + 8 + 512, 0x66);
+        chunk.writeUInt32BE(0x668e33ef, 0);
+        chunk.writeUInt32BE(0x00010001, 4);
+        request.copy(chunk, 8, 8, 16);
+        chunk.writeUInt32BE(8 + 512, 16);
+        chunk.writeBigUInt64BE(request.readBigUInt64BE(16) + BigInt(request.readUInt32BE(24)), 20);
+        socket.write(chunk);
+      }
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  lab.later(() => {
+    server.close();
+  });
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('no port');
+  return address.port;
+}
+
+describe('a server that breaks the protocol', () => {
+  it('ends the copy after a few connections, and nothing that it sent reaches the target', async () => {
+    const port = await liar(SIZE);
+    const { status, replica } = await pull(port, 'sda', 'none');
+    assert.equal(status.progress, 'failed');
+    assert.equal(status.error?.code, 'PROTOCOL_VIOLATION');
+    assert.match(status.error?.message ?? '', /answers a READ/);
+    assert.equal(status.disks[0]?.copiedBytes, 0);
+    assert.ok(same(replica, lab.garbage(SIZE)));
   });
 });
 
