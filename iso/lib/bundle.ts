@@ -38,10 +38,6 @@ export async function addBundle(tree: Tree, repository: string, entries: readonl
     target: 'node24',
     external: ['koffi', 'bufferutil', 'utf-8-validate'],
     banner: { js: REQUIRE_BANNER },
-    // Stack traces with the sources' names, and half the bytes for Node to read at every boot.
-    keepNames: true,
-    minifyWhitespace: true,
-    minifySyntax: true,
     legalComments: 'none',
     logLevel: 'silent',
   }).catch((error: unknown) => {

@@ -48,11 +48,14 @@ function blockDevices(): Record<string, boolean> {
   );
 }
 
-/** Modules of the image that could assemble or mount what they find on a disk: RAID sets, device-mapper, file systems. */
+/**
+ * Modules of the image that could assemble or mount what they find on a disk: RAID sets, device-mapper, file systems.
+ * configfs is none on a disk; some drivers are set up through it.
+ */
 function activatingModules(): string[] {
   const release = readFileSync('/proc/sys/kernel/osrelease', 'utf8').trim();
   const lines = readFileSync(`/lib/modules/${release}/modules.dep`, 'utf8').split('\n');
   const paths = lines.map((line) => line.replace(/:.*/, '')).filter(Boolean);
   if (paths.length === 0) throw new Error('The image has no modules.');
-  return paths.filter((path) => /kernel\/(drivers\/md|fs)\//.test(path));
+  return paths.filter((path) => /kernel\/(drivers\/md|fs(?!\/configfs))\//.test(path));
 }
