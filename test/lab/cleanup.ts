@@ -61,6 +61,8 @@ function listen(): void {
   listening = true;
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.once(signal, () => {
+      // What runs meanwhile fails for want of what is being removed: that must not end the process before its cleanup.
+      process.on('uncaughtException', (error) => console.error(`after ${signal}: ${error.message}`));
       // The default action of the signal follows the cleanup, so that the parent sees how this process ended.
       void runCleanups().finally(() => process.kill(process.pid, signal));
     });

@@ -1,5 +1,5 @@
 /** Runs the tools of the lab by argv and turns their failures into one error. */
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { RehostError } from '../../appliance/api/errors.ts';
 
 export interface CommandOptions {
@@ -10,6 +10,8 @@ export interface CommandOptions {
   env?: Record<string, string>;
   /** The tool is killed after this, ms. */
   timeoutMs?: number;
+  /** Gets the process as soon as it is started. */
+  onStart?: (child: ChildProcess) => void;
   /** Called with each piece of output as it comes. */
   onOutput?: (text: string) => void;
 }
@@ -36,6 +38,7 @@ export async function runAny(argv: readonly string[], options: CommandOptions = 
       env: { ...process.env, LC_ALL: 'C', ...options.env },
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     });
+    options.onStart?.(child);
     let stdout = '';
     let stderr = '';
     let late = false;

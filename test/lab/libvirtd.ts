@@ -3,9 +3,9 @@
  * It sees nothing of the machine's own libvirt and leaves nothing behind, whatever ends it: everything it starts lives in
  * its process namespace, which the kernel ends together with this process.
  *
- * Debian 12: libvirt-daemon-system libvirt-clients. Debian 13: the same two names; there libvirt-daemon-system brings the
- * split drivers (libvirt-daemon-driver-{qemu,network,storage,interface,nodedev,secret,nwfilter}). Both: qemu-system-x86
- * qemu-utils ovmf iptables util-linux.
+ * Debian 12: libvirt-daemon-system libvirt-clients. Debian 13: the same two names; there libvirt-daemon-system depends on the
+ * split drivers (libvirt-daemon-driver-{qemu,network,storage,nodedev,nwfilter,secret}); none for interfaces exists.
+ * Both: qemu-system-x86 qemu-utils ovmf iproute2 iptables util-linux.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
@@ -162,10 +162,13 @@ async function ready(init: ChildProcess, uri: string, folder: string): Promise<v
 async function killDaemon(init: ChildProcess, uri: string, folder: string): Promise<void> {
   const shell = await shellOf(init);
   for (const pid of await childrenOf(shell)) {
-    const name = await readFile(`/proc/${pid}/comm`, 'utf8');
-    if (name.trim() !== 'libvirtd') continue;
+    if ((await commandOf(pid)) !== 'libvirtd') continue;
     process.kill(pid, 'SIGKILL');
-    while (existsSync(`/proc/${pid}`)) await sleep(20);
+    const deadline = Date.now() + TOOL_DEADLINE_MS;
+    while (existsSync(`/proc/${pid}`)) {
+      if (Date.now() > deadline) throw new Error('the killed libvirtd does not end');
+      await sleep(20);
+    }
   }
   await ready(init, uri, folder);
 }
@@ -175,6 +178,15 @@ async function shellOf(init: ChildProcess): Promise<number> {
   const [shell] = init.pid === undefined ? [] : await childrenOf(init.pid);
   if (shell === undefined) throw new Error('the private libvirtd has ended');
   return shell;
+}
+
+/** A process's name; empty when it has ended. */
+async function commandOf(pid: number): Promise<string> {
+  const name = await readFile(`/proc/${pid}/comm`, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT' || error.code === 'ESRCH') return '';
+    throw error;
+  });
+  return name.trim();
 }
 
 async function childrenOf(pid: number): Promise<number[]> {

@@ -4,18 +4,14 @@
  */
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { basename, join } from 'node:path';
 import { Check } from 'typebox/value';
-import { onExit } from './cleanup.ts';
 import { run } from './command.ts';
+import { buildFolder, removeDeadBuilds, runBuilder } from './source-builds.ts';
 import { SourceFacts } from './source-disk/facts.ts';
 import type { SourceKind } from './source-disk/layout.ts';
-import { removeStaleBuilds } from './source-disk/stale-builds.ts';
-
-/** A build takes two to three minutes; twenty on a busy machine with a slow mirror. */
-const BUILD_LIMIT_MS = 30 * 60_000;
 
 export interface SourceDisk extends SourceFacts {
   /** Raw image of DISK_BYTES in the cache: copy it before a machine runs on it. */
@@ -38,16 +34,10 @@ export async function buildSourceDisk(
   const cached = await readBuilt(folder);
   if (cached) return cached;
   await mkdir(cacheFolder(), { recursive: true });
-  await removeStaleBuilds(cacheFolder());
-  const work = `${folder}.build-${process.pid}`;
+  await removeDeadBuilds(cacheFolder());
+  const work = buildFolder(folder);
   await mkdir(work);
-  const remove = onExit(`build of the ${kind} source disk`, () => rm(work, { recursive: true, force: true }));
-  try {
-    await build(kind, work, log);
-    await publish(work, folder);
-  } finally {
-    await remove();
-  }
+  await runBuilder(kind, work, log, () => publish(work, folder));
   const built = await readBuilt(folder);
   if (!built) throw new Error(`The source disk in ${folder} is gone right after it was built.`);
   return built;
@@ -91,16 +81,6 @@ async function readBuilt(folder: string): Promise<SourceDisk | undefined> {
   const paths = { diskPath: file('disk.raw'), sshKeyPath: file('id_ed25519'), kernelPath: file('vmlinuz') };
   const disk = { ...facts, ...paths };
   return facts.kind === 'uefi' ? { ...disk, nvramPath: file('nvram.fd') } : disk;
-}
-
-/** Has the disk built by a process of its own (source-disk/main.ts), in a mount namespace that no other process copies. */
-async function build(kind: SourceKind, work: string, log: (line: string) => void): Promise<void> {
-  const main = join(import.meta.dirname, 'source-disk', 'main.ts');
-  const argv = ['unshare', '--mount', '--propagation', 'private', process.execPath, main, kind, work];
-  await run(argv, {
-    timeoutMs: BUILD_LIMIT_MS,
-    onOutput: (text) => text.split('\n').filter(Boolean).forEach(log),
-  });
 }
 
 /** Makes the finished build appear under its name at once. Another process may have been faster: its disk is as good. */
