@@ -35,6 +35,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     assert.deepEqual(ended.lines, EXPECTED);
     assert.equal(ended.signal, signal);
     assert.match(ended.stderr, /cleanup of second failed: refused/);
+    assert.match(ended.stderr, new RegExp(`after ${signal}: the work broke`));
   });
 }
 
