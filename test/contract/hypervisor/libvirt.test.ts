@@ -1,8 +1,9 @@
 /** The hypervisor contract, and what only libvirt can be asked, on a private libvirtd with real QEMU processes. */
 import assert from 'node:assert/strict';
-import { readdir, rm, writeFile } from 'node:fs/promises';
+import { readdir, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { connect } from '../../../appliance/hypervisor/select.ts';
 import { run } from '../../lab/command.ts';
 import { type LabLibvirtd, startLibvirtd } from '../../lab/libvirtd.ts';
@@ -183,6 +184,21 @@ void describe('the libvirt driver', () => {
     assert.equal((await driver.findVolume('default', 'survivor.qcow2'))?.format, 'qcow2');
     await driver.destroyVm('survivor');
     assert.equal(await driver.vmState('survivor'), 'absent');
+  });
+
+  void it('a daemon that dies during an upload makes it fail as unreachable, and the next call succeed', async () => {
+    const { driver } = bench;
+    const file = join(bench.scratch, 'long');
+    await writeFile(file, '');
+    await truncate(file, 2048 * MIB);
+    const { path } = await driver.createVolume(raw('cut-short.raw'), 2048 * MIB);
+    const upload = assert.rejects(driver.uploadVolume(raw('cut-short.raw'), file), { code: 'HYPERVISOR_UNREACHABLE' });
+    for (const deadline = Date.now() + 60_000; (await stat(path)).blocks === 0; await sleep(5)) {
+      assert.ok(Date.now() < deadline, 'nothing arrives');
+    }
+    await daemon.killDaemon();
+    await upload;
+    await driver.deleteVolume('default', 'cut-short.raw');
   });
 
   void it('nothing of a removed VM is left on the host', async () => {

@@ -159,7 +159,7 @@ void test('hypervisor-xml: acceleration, firmware, role and screen choose the ma
 });
 
 void test('hypervisor-xml: what the hypervisor sends must be XML', () => {
-  for (const text of ['', 'no', '<a>', '<a></b>', '<a/><b/>']) {
+  for (const text of ['', 'no', '<a>', '<a></b>', '<a/><b/>', '<a b=c/>', '<a b/>', '<a>&unknown;</a>']) {
     assert.throws(() => parse(text), { code: 'HYPERVISOR_REFUSED' }, text);
   }
 });
