@@ -137,6 +137,13 @@ describe('ext4 free blocks', () => {
     assert.deepEqual(pairs(mapOf(path).free), dumpe2fsFree(path));
   });
 
+  it('names a journal that needs recovery as the reason', () => {
+    const path = image(64 * MIB);
+    mke2fs(path, ['-t', 'ext4']);
+    execFileSync('debugfs', ['-w', '-R', 'feature needs_recovery', path], { stdio: 'ignore' });
+    assert.match(mapOf(path).areas[0]?.found ?? '', /journal needs recovery/);
+  });
+
   it('takes the file system shorter than its partition, and the rest as unknown', () => {
     const path = image(300 * MIB);
     mke2fs(path, ['-t', 'ext4'], '100M');
@@ -275,7 +282,7 @@ describe('partition tables', () => {
 
   const broken: Record<string, (path: string) => void> = {
     'a GPT header with a flipped bit': (path) => patch(path, 512 + 40, Buffer.from([0x99])),
-    'a GPT entry with a flipped bit': (path) => patch(path, 1024 + 32, Buffer.from([0x99])),
+    'a GPT entry with a flipped bit': (path) => patch(path, 1024 + 60, Buffer.from([0x99])),
     'a GPT without its header': (path) => patch(path, 512, Buffer.alloc(512)),
   };
   for (const [name, damage] of Object.entries(broken)) {

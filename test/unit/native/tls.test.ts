@@ -97,15 +97,15 @@ describe('TLS with a pre-shared key', () => {
     const context = new TlsContext('client', good);
     const fd = connect('127.0.0.1', (server.address() as AddressInfo).port, 5_000, () => {});
     const session = context.session(fd);
-    await assert.rejects(() => untilDone(session), {
-      name: 'StreamError',
-      fault: 'tls',
-      message: /certificate verify failed/,
-    });
-    session.free();
-    closeSocket(fd);
-    context.free();
-    server.close();
+    try {
+      const refusal = { name: 'StreamError', fault: 'tls', message: /certificate verify failed/ };
+      await assert.rejects(() => untilDone(session), refusal);
+    } finally {
+      session.free();
+      closeSocket(fd);
+      context.free();
+      server.close();
+    }
   });
 
   it('stops reading a handshake that never ends', async () => {
