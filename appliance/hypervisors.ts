@@ -7,8 +7,11 @@ import type { HypervisorDriver } from './hypervisor/driver.ts';
 import type { HypervisorHandle, HypervisorRegistry } from './job/dependencies.ts';
 import type { Store } from './store/store.ts';
 
-/** Connects by URI. HYPERVISOR_UNREACHABLE. The driver is then the registry's, which closes it. */
-export type Connect = (uri: string) => Promise<HypervisorDriver>;
+/**
+ * Connects by URI; `bridges` are names that the configuration takes for bridges of the host where the host cannot list them.
+ * HYPERVISOR_UNREACHABLE. The driver is then the registry's, which closes it.
+ */
+export type Connect = (uri: string, bridges: readonly string[]) => Promise<HypervisorDriver>;
 
 export class Hypervisors implements HypervisorRegistry {
   readonly #configs: readonly HypervisorConfig[];
@@ -74,9 +77,9 @@ export class Hypervisors implements HypervisorRegistry {
   }
 
   /** The driver opens its connection anew where it died; only a first connection that fails is made again here. */
-  async #driver({ name, uri }: HypervisorConfig): Promise<HypervisorDriver> {
+  async #driver({ name, uri, network, transferNetwork }: HypervisorConfig): Promise<HypervisorDriver> {
     // Who asks while the connection is made waits for the same one.
-    const connecting = this.#drivers.get(name) ?? this.#connect(uri);
+    const connecting = this.#drivers.get(name) ?? this.#connect(uri, [network, transferNetwork ?? network]);
     this.#drivers.set(name, connecting);
     try {
       return await connecting;

@@ -1,28 +1,31 @@
 /** Follows a VM's serial console in the background. */
-import type { HypervisorDriver } from '../hypervisor/driver.ts';
+import type { ConsoleReader } from '../hypervisor/driver.ts';
 
 export interface Follower extends AsyncDisposable {
-  /** Resolves when the console ended: with the error that ended it, or undefined. */
-  readonly ended: Promise<unknown>;
+  /** False once the console ended, for example with the hypervisor's daemon. */
+  readonly following: boolean;
 }
 
-/** Reads until disposed or until the console ends. The text is a help for people: a console that breaks fails nobody's job, but `ended` tells. */
-export async function follow(
-  driver: HypervisorDriver,
-  vm: string,
+/** Reads until disposed or until the console ends. The text is a help for people: a console that breaks fails nobody's job, but is told. */
+export function follow(
+  reader: ConsoleReader,
   onBytes: (bytes: Buffer) => void,
-): Promise<Follower> {
-  const reader = await driver.console(vm);
+  onBroken: (error: unknown) => void,
+): Follower {
+  let following = true;
   const ended = (async () => {
     try {
       for (let bytes = await reader.read(); bytes; bytes = await reader.read()) onBytes(bytes);
-      return undefined;
     } catch (error) {
-      return error;
+      onBroken(error);
+    } finally {
+      following = false;
     }
   })();
   return {
-    ended,
+    get following() {
+      return following;
+    },
     async [Symbol.asyncDispose]() {
       await reader.close();
       await ended;

@@ -23,6 +23,11 @@ export class JobLog {
     appendFileSync(this.path, `${new Date().toISOString()} ${text.replace(/\s*\n\s*/g, ' ')}\n`, { mode: 0o600 });
   }
 
+  /** What an error says, as a line. */
+  error(what: string, error: unknown): void {
+    this.line(`${what}: ${error instanceof Error ? error.message : String(error)}`);
+  }
+
   /** Raw bytes of a VM's serial console. */
   console(name: string, bytes: Buffer): void {
     appendFileSync(join(this.folder, `${name}.console`), bytes, { mode: 0o600 });

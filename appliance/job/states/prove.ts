@@ -1,14 +1,18 @@
 import { RehostError } from '../../api/errors.ts';
-import { follow } from '../console-log.ts';
+import type { ConsoleReader } from '../../hypervisor/driver.ts';
+import { type Follower, follow } from '../console-log.ts';
 import type { JobContext } from '../context.ts';
 import { findLoginPrompt } from '../login-prompt.ts';
 import { pause } from '../wait.ts';
+import { defineTarget } from './define-target.ts';
 
 const POLL_MS = 500;
 /** From power-on to the login prompt, ms: 60 to 80 s were measured for Debian 13 under emulation; first boots and slow hosts get slack. */
 const PROOF_DEADLINE_MS = 900_000;
 /** An orderly shutdown under emulation takes up to a minute, ms. */
 const SHUTDOWN_DEADLINE_MS = 240_000;
+/** How long a VM that was met running may take to shut down, ms. */
+const REBOOT_DEADLINE_MS = 90_000;
 /** What is kept of the console for the search, characters. */
 const TAIL_CHARACTERS = 4096;
 
@@ -17,24 +21,30 @@ export async function prove(context: JobContext): Promise<void> {
   const { job, hypervisor, log, signal } = context;
   const { driver } = hypervisor;
   const vm = job.order.name;
-  // Entered again after a crash: a half-booted VM proves nothing, it is started anew.
-  if ((await driver.vmState(vm)) === 'running') {
-    const off = await driver.shutdownVm(vm, SHUTDOWN_DEADLINE_MS);
-    if (!off) throw new RehostError('PROOF_FAILED', `VM '${vm}' was running already and does not shut down.`);
-  }
-  await driver.startVm(vm);
-  const started = Date.now();
-  const deadline = started + (job.order.proofDeadlineMs ?? PROOF_DEADLINE_MS);
+  // Entered again after a crash: what it showed meanwhile nobody read, so it is booted anew. A VM that is still too early in its
+  // boot to shut down loses its power; its file systems' journals are made for that, and the replica is not touched.
+  if ((await driver.vmState(vm)) === 'running' && !(await driver.shutdownVm(vm, REBOOT_DEADLINE_MS)))
+    await defineTarget(context);
   let tail = '';
   let evidence: string | undefined;
-  await using console = await follow(driver, vm, (bytes) => {
-    log.console('target', bytes);
-    tail = (tail + bytes.toString('latin1')).slice(-TAIL_CHARACTERS);
-    evidence ??= findLoginPrompt(tail);
-  });
+  const listen = (reader: ConsoleReader): Follower =>
+    follow(
+      reader,
+      (bytes) => {
+        log.console('target', bytes);
+        tail = (tail + bytes.toString('latin1')).slice(-TAIL_CHARACTERS);
+        evidence ??= findLoginPrompt(tail);
+      },
+      (error) => log.error("the target VM's console broke", error),
+    );
+  let console = listen(await driver.startVmWithConsole(vm));
+  const started = Date.now();
+  const deadline = started + (job.order.proofDeadlineMs ?? PROOF_DEADLINE_MS);
   try {
     while (evidence === undefined) {
       const state = await driver.vmState(vm);
+      // The console ends with libvirt's daemon, the VM does not: it is opened again.
+      if (state === 'running' && !console.following) console = listen(await driver.console(vm));
       if (state !== 'running')
         throw new RehostError('PROOF_FAILED', `VM '${vm}' is ${state} before it showed a login prompt.`);
       if (Date.now() > deadline) {
@@ -54,6 +64,7 @@ export async function prove(context: JobContext): Promise<void> {
       await pause(POLL_MS, signal);
     }
   } finally {
+    await console[Symbol.asyncDispose]();
     const screen = await driver.screenshot(vm).catch((error: unknown) => {
       log.line(`no screenshot: ${error instanceof Error ? error.message : String(error)}`);
       return undefined;
@@ -75,7 +86,6 @@ export async function prove(context: JobContext): Promise<void> {
     return;
   }
   const off = await driver.shutdownVm(vm, SHUTDOWN_DEADLINE_MS);
-  await console[Symbol.asyncDispose]();
   if (!off) {
     context.detail(`'${evidence}'; it did not shut down and stays on isolated network '${job.isolatedNetwork}'`);
     return;

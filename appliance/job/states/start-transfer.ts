@@ -1,4 +1,5 @@
 import { RehostError } from '../../api/errors.ts';
+import type { ConsoleReader } from '../../hypervisor/driver.ts';
 import { follow } from '../console-log.ts';
 import type { JobContext } from '../context.ts';
 import { ensureTransferImage } from '../images.ts';
@@ -19,16 +20,23 @@ export async function startTransfer(context: JobContext): Promise<void> {
   await context.save();
   log.line(`acceleration ${proven.acceleration}: ${proven.reason}`);
 
-  if ((await driver.vmState(name)) !== 'running') {
+  const started = Date.now();
+  let reader: ConsoleReader;
+  if ((await driver.vmState(name)) === 'running') {
+    reader = await driver.console(name);
+  } else {
     if (deps.receivers.enrolled(job.id)) {
       throw new RehostError('RECEIVER_LOST', 'The transfer VM ended after its receiver had enrolled.');
     }
     await driver.destroyVm(name);
     await driver.defineVm(transferVm(job, proven.acceleration, await image(), hypervisor.transferNetwork));
-    await driver.startVm(name);
+    reader = await driver.startVmWithConsole(name);
   }
-  const started = Date.now();
-  await using _console = await follow(driver, name, (bytes) => log.console('transfer', bytes));
+  await using _console = follow(
+    reader,
+    (bytes) => log.console('transfer', bytes),
+    (error) => log.error("the transfer VM's console broke", error),
+  );
   await deps.receivers.waitFor(job.id, RECEIVER_DEADLINE_MS, signal);
   context.detail(
     `receiver ready ${((Date.now() - started) / 1000).toFixed(1)} s after VM start, ${proven.acceleration}`,
