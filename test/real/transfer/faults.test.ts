@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { type ExportSession, startExport } from '../../../agent/export/serve.ts';
+import { HALF_OPEN_MAX, HANDSHAKE_DEADLINE_MS } from '../../../appliance/api/transfer.ts';
 import { type CopySession, startCopy } from '../../../receiver/copy/copy.ts';
 import { startVerify } from '../../../receiver/copy/verify.ts';
 import type { TargetSpec } from '../../../receiver/target/target.ts';
@@ -175,14 +176,23 @@ describe('the agent', () => {
     lab.later(() => {
       for (const socket of crowd) socket.destroy();
     });
+    const begun = performance.now();
+    let ended = 0;
     for (let i = 0; i < 60; i++) {
       const socket = connect(session.port, '127.0.0.1');
       socket.on('error', () => {});
+      socket.on('close', () => ended++);
+      // Read on, to see the end.
+      socket.resume();
       // Some say nothing, some begin like a server and stop.
       if (i % 3 === 1) socket.write(Buffer.from('NBDMAGIC'));
       if (i % 3 === 2) socket.write(Buffer.from('4e42444d4147494349484156454f50540003', 'hex'));
       crowd.push(socket);
     }
+    // The deadline would end them as well: the bound on half-open ones does it before.
+    await until('only as many as are allowed are left', () => ended >= 60 - HALF_OPEN_MAX);
+    assert.ok(performance.now() - begun < HANDSHAKE_DEADLINE_MS);
+    assert.equal(ended, 60 - HALF_OPEN_MAX);
     serve(source, sizeBytes, session.port);
     await session.finished;
     assert.deepEqual([session.status().progress, session.status().error], ['done', null]);
