@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import type { TestContext } from 'node:test';
+import { atEnd } from './at-end.ts';
 
 export interface TestDisk {
   /** Kernel name. */
@@ -20,11 +21,11 @@ export const QUIET: ExecFileSyncOptionsWithStringEncoding = { encoding: 'utf8', 
 /** A loop device with this content. It is writable again, detached and removed after the test. */
 export function loopDisk(t: TestContext, content: Buffer): TestDisk {
   const folder = mkdtempSync(join(tmpdir(), 'rehost-disk-'));
-  t.after(() => rmSync(folder, { recursive: true }));
+  atEnd(t, () => rmSync(folder, { recursive: true }));
   const file = join(folder, 'disk.raw');
   writeFileSync(file, content);
   const path = execFileSync('losetup', ['--find', '--show', file], QUIET).trim();
-  t.after(() => {
+  atEnd(t, () => {
     // The kernel keeps the mark for the next user of the loop device.
     execFileSync('blockdev', ['--setrw', path], QUIET);
     execFileSync('losetup', ['--detach', path], QUIET);

@@ -18,6 +18,7 @@ import { blockDisk } from '../../../agent/inventory/block-devices.ts';
 import { findUse } from '../../../agent/snapshot/in-use.ts';
 import { offlineProvider } from '../../../agent/snapshot/offline.ts';
 import type { SnapshotProvider } from '../../../agent/snapshot/provider.ts';
+import { atEnd } from './at-end.ts';
 import { loopDisk, QUIET, type TestDisk } from './disks.ts';
 import { snapshotContract } from './suite.ts';
 
@@ -34,17 +35,17 @@ snapshotContract({
   occupy(t, disk) {
     // As device mapper, md and mounts do it.
     const fd = openSync(disk.path, constants.O_RDONLY | constants.O_EXCL);
-    t.after(() => closeSync(fd));
+    atEnd(t, () => closeSync(fd));
   },
 });
 
 void test('snapshot offline: nothing can write to the disk from then on, through old and new descriptors', async (t) => {
   const disk = loopDisk(t, Buffer.alloc(1024 * 1024, 7));
   const before = openSync(disk.path, constants.O_RDWR);
-  t.after(() => closeSync(before));
+  atEnd(t, () => closeSync(before));
   writeSync(before, Buffer.alloc(512, 8), 0, 512, 0);
   const snapshot = await provider([disk]).create([disk.name]);
-  t.after(() => snapshot.release());
+  atEnd(t, () => snapshot.release());
   assert.throws(() => writeSync(before, Buffer.alloc(512, 9), 0, 512, 0), { code: 'EPERM' });
   const mount = join(tmpdir(), 'rehost-nowhere');
   assert.throws(() => execFileSync('mount', [disk.path, mount], QUIET));

@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import { type TestContext, test } from 'node:test';
 import type { SnapshotProvider } from '../../../agent/snapshot/provider.ts';
 import { Memory } from '../../../native/memory.ts';
+import { atEnd } from './at-end.ts';
 import type { TestDisk } from './disks.ts';
 
 export interface Subject {
@@ -36,7 +37,7 @@ export function snapshotContract(subject: Subject): void {
     const before = Date.now();
     assert.equal(await provider(disks).canSnapshot(names), undefined);
     const snapshot = await provider(disks).create(names);
-    t.after(() => snapshot.release());
+    atEnd(t, () => snapshot.release());
     assert.equal(snapshot.provider, name);
     assert.ok(Date.parse(snapshot.timestamp) >= before && Date.parse(snapshot.timestamp) <= Date.now());
     assert.deepEqual(

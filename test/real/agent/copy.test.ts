@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { encodeConfigDisk } from '../../../appliance/api/config-disk.ts';
 import type { RECEIVER_METHODS, ResultOf } from '../../../appliance/api/control.ts';
+import { atEnd } from '../../contract/snapshot/at-end.ts';
 import { loopDisk, QUIET, type TestDisk } from '../../contract/snapshot/disks.ts';
 import { type AgentPeer, OrchestratorEnd, type ReceiverPeer } from './orchestrator-end.ts';
 import { eventually, type Process, start } from './processes.ts';
@@ -33,10 +34,10 @@ interface Scene {
 /** Both ends as processes of their own, dialled in: a source disk with this content, a replica full of rubbish. */
 async function scene(t: TestContext, content: Buffer): Promise<Scene> {
   const folder = mkdtempSync(join(tmpdir(), 'rehost-copy-'));
-  t.after(() => rmSync(folder, { recursive: true }));
+  atEnd(t, () => rmSync(folder, { recursive: true }));
   const orchestrator = new OrchestratorEnd();
   await orchestrator.listen();
-  t.after(() => orchestrator.close());
+  atEnd(t, () => orchestrator.close());
   const source = loopDisk(t, content);
   const replica = loopDisk(t, Buffer.alloc(content.length, 0xee));
 

@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { atEnd } from '../../contract/snapshot/at-end.ts';
 import { loopDisk, type TestDisk } from '../../contract/snapshot/disks.ts';
 import { OrchestratorEnd } from './orchestrator-end.ts';
 import { eventually, type Process, start } from './processes.ts';
@@ -19,10 +20,10 @@ interface Scene {
 
 async function scene(t: TestContext): Promise<Scene> {
   const folder = mkdtempSync(join(tmpdir(), 'rehost-agent-'));
-  t.after(() => rmSync(folder, { recursive: true }));
+  atEnd(t, () => rmSync(folder, { recursive: true }));
   const orchestrator = new OrchestratorEnd();
   await orchestrator.listen();
-  t.after(() => orchestrator.close());
+  atEnd(t, () => orchestrator.close());
   const disk = loopDisk(t, Buffer.alloc(4 * 1024 * 1024, 3));
   const screen = join(folder, 'screen');
   const stateDir = join(folder, 'state');

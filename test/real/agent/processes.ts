@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import { atEnd } from '../../contract/snapshot/at-end.ts';
 
 const REPOSITORY = join(import.meta.dirname, '../../..');
 
@@ -28,7 +29,7 @@ export function start(t: TestContext, main: 'agent/main.ts' | 'receiver/main.ts'
     child.kill('SIGKILL');
     await once(child, 'exit');
   };
-  t.after(kill);
+  atEnd(t, kill);
   return { child, output: () => output, kill };
 }
 
