@@ -97,13 +97,17 @@ async function start(
     caPem: identity.caPem,
     controlAddress,
     audit: (entry) => audit.append(entry),
+    warn: (text) => log.warn(text),
   };
   const jobs = new JobEngine(dependencies, await loadTransferKey(config.state));
   const events = new EventHub(() => [
     ...machines.list().map(({ id }) => ({ kind: 'machine' as const, id })),
     ...jobs.list().map(({ id }) => ({ kind: 'job' as const, id })),
   ]);
-  machines.on('change', (id) => events.publish('machine', id));
+  machines.on('change', (id) => {
+    events.publish('machine', id);
+    jobs.settle(id).catch((error: unknown) => log.warn(`machine ${id} could not be let go of: ${String(error)}`));
+  });
   jobs.on('change', (id) => events.publish('job', id));
   const orchestrator: Orchestrator = { store, audit, machines, receivers, jobs, hypervisors, events, log };
 

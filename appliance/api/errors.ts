@@ -89,6 +89,11 @@ export const ERROR_CODES = {
     safe: SOURCE_SAFE,
     next: "Read the transfer VM's console in the job's log; check that it can reach the appliance.",
   },
+  REPLICA_CHANGED: {
+    status: 409,
+    safe: 'Nothing was changed; the replica is left as it is.',
+    next: 'Cancel the job, which removes the replica, and order a new one; do it while the source is still there.',
+  },
   TOKEN_INVALID: { status: 403, safe: UNCHANGED, next: 'Use the token that was issued for this job.' },
   TOKEN_SPENT: { status: 403, safe: UNCHANGED, next: 'A token works once; order a new job for a new one.' },
   AGENT_LOST: {

@@ -18,6 +18,7 @@ export const JOB_STATES = [
   'stop-transfer',
   'define-target',
   'prove',
+  'hand-over',
   'done',
   'clean-up',
   'failed',
@@ -54,6 +55,10 @@ export const JobDisk = Type.Object({
   disk: Type.String(),
   sizeBytes: Type.Integer({ minimum: 0 }),
   identity: Type.Union([Type.String(), Type.Null()]),
+  /** The source disk's own: a table made for one sector size cannot be read with another. */
+  logicalSectorBytes: Type.Integer({ minimum: 512 }),
+  /** What the volume looked like when a failed job kept it; a retry takes it only if it still does. */
+  keptAs: Type.Union([Type.String(), Type.Null()]),
   replica: Type.String(),
   overlay: Type.String(),
 });
@@ -114,6 +119,10 @@ export const Job = Type.Object({
   replicaVerified: Type.Boolean(),
   /** Volumes that a failed job left on purpose (verified replicas), for a retry; a cancel removes them. */
   kept: Type.Array(Type.String()),
+  /** The clean-up gave up: something may be left on the hypervisor, and a cancel tries again. */
+  cleanUpFailed: Type.Boolean(),
+  /** The source machine was away when the job let go of it: it is told when it dials in again. */
+  releasePending: Type.Boolean(),
   steps: Type.Array(StepReport),
   guest: Type.Union([Type.String(), Type.Null()]),
   proof: Type.Union([Proof, Type.Null()]),

@@ -46,6 +46,8 @@ export interface VolumeFacts extends VolumeRef {
   path: string;
   capacityBytes: number;
   allocationBytes: number;
+  /** Time of the last change of its content, as the host tells it; undefined where it does not (block devices). */
+  modifiedAt?: string;
 }
 
 export interface DiskSpec {
@@ -131,9 +133,16 @@ export interface HypervisorDriver {
   vmState(name: string): Promise<VmState>;
   /** Every VM that carries our metadata. */
   ownedVms(): Promise<OwnedVm[]>;
+  /** Failed reads and writes of a transfer VM's disks are told to its guest; a target VM is stopped by a full pool until there is room. */
   attachDisk(vm: string, disk: DiskSpec): Promise<void>;
   /** By serial; returns when the guest has let go of it. */
   detachDisk(vm: string, serial: string): Promise<void>;
+  /**
+   * How a VM's disks reach the host's storage, known once it was started: `none` past the host's page cache; `writeback` through it, in
+   * the VM or in any disk attached since, where the pool's file system has no direct I/O. With `writeback` the re-read that verifies
+   * a replica may be answered from the host's memory: a job must say so. NOT_FOUND when there is no such VM.
+   */
+  cacheMode(vm: string): Promise<'none' | 'writeback'>;
   /** Connects every NIC of a VM that is shut off, or running, to another network. */
   moveNics(vm: string, network: string): Promise<void>;
 

@@ -76,5 +76,7 @@ export interface JobDependencies {
   caPem: string;
   /** Where transfer VMs reach the orchestrator. */
   controlAddress: { host: string; port: number };
+  /** The orchestrator's own log: for what a job's log cannot take. */
+  warn(text: string): void;
   audit(entry: { who: string; what: string; subject: string; result: string }): Promise<void>;
 }

@@ -5,6 +5,7 @@ import { cleanUp } from './states/clean-up.ts';
 import { convert } from './states/convert.ts';
 import { copy } from './states/copy.ts';
 import { defineTarget } from './states/define-target.ts';
+import { handOver } from './states/hand-over.ts';
 import { overlay } from './states/overlay.ts';
 import { prove } from './states/prove.ts';
 import { provision } from './states/provision.ts';
@@ -22,5 +23,6 @@ export const HANDLERS: Readonly<Partial<Record<JobState, Handler>>> = {
   'stop-transfer': stopTransfer,
   'define-target': defineTarget,
   prove,
+  'hand-over': handOver,
   'clean-up': cleanUp,
 };

@@ -7,11 +7,12 @@ import { pipeline } from 'node:stream/promises';
 import { RehostError } from '../api/errors.ts';
 import type { HypervisorDriver, VolumeRef } from '../hypervisor/driver.ts';
 import { imageVolume } from './names.ts';
+import { Queue } from './queue.ts';
 
 const FILES = { kernel: 'vmlinuz', initrd: 'initrd' } as const;
 const MARKER_BYTES = 512;
 /** Two jobs of one orchestrator never upload the same image at once. */
-let queue: Promise<unknown> = Promise.resolve();
+const uploads = new Queue();
 
 async function sha256(path: string): Promise<string> {
   const hash = createHash('sha256');
@@ -50,10 +51,8 @@ export async function ensureTransferImage(
   pool: string,
   imageDir: string,
 ): Promise<{ kernel: VolumeRef; initrd: VolumeRef }> {
-  const mine = queue.then(async () => ({
+  return await uploads.run(async () => ({
     kernel: await ensurePart(driver, pool, imageDir, 'kernel'),
     initrd: await ensurePart(driver, pool, imageDir, 'initrd'),
   }));
-  queue = mine.catch(() => undefined);
-  return mine;
 }

@@ -1,26 +1,26 @@
 /** The files of one job below the state folder: its log, consoles and screenshot. */
-import { appendFileSync, mkdirSync } from 'node:fs';
+import { appendFileSync, mkdirSync, rmSync, statSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-/** Folder of a job's files. The id is made by the orchestrator and holds letters and digits only. */
-export function jobFolder(stateDir: string, jobId: string): string {
-  return join(stateDir, 'jobs', jobId);
-}
+/** A guest decides what its console says and how much: what goes beyond is left out, bytes. */
+const CONSOLE_MAX_BYTES = 16 * 1024 * 1024;
 
 export class JobLog {
-  readonly folder: string;
   readonly path: string;
+  readonly #folder: string;
+  readonly #warn: (text: string) => void;
 
-  constructor(stateDir: string, jobId: string) {
-    this.folder = jobFolder(stateDir, jobId);
-    mkdirSync(this.folder, { recursive: true, mode: 0o700 });
-    this.path = join(this.folder, 'log.txt');
+  /** `jobId` is made by the orchestrator and holds letters and digits only. `warn` hears of a log that cannot be written. */
+  constructor(stateDir: string, jobId: string, warn: (text: string) => void) {
+    this.#folder = join(stateDir, 'jobs', jobId);
+    this.path = join(this.#folder, 'log.txt');
+    this.#warn = warn;
   }
 
   /** One line with the time, UTC. */
   line(text: string): void {
-    appendFileSync(this.path, `${new Date().toISOString()} ${text.replace(/\s*\n\s*/g, ' ')}\n`, { mode: 0o600 });
+    this.#append(this.path, `${new Date().toISOString()} ${text.replace(/\s*\n\s*/g, ' ')}\n`);
   }
 
   /** What an error says, as a line. */
@@ -28,15 +28,33 @@ export class JobLog {
     this.line(`${what}: ${error instanceof Error ? error.message : String(error)}`);
   }
 
-  /** Raw bytes of a VM's serial console. */
+  /** Raw bytes of a VM's serial console, the first CONSOLE_MAX_BYTES of them. */
   console(name: string, bytes: Buffer): void {
-    appendFileSync(join(this.folder, `${name}.console`), bytes, { mode: 0o600 });
+    const path = join(this.#folder, `${name}.console`);
+    const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+    if (size < CONSOLE_MAX_BYTES) this.#append(path, bytes.subarray(0, CONSOLE_MAX_BYTES - size));
   }
 
   /** Keeps a file beside the log; answers its path. */
   async keep(name: string, bytes: Buffer): Promise<string> {
-    const path = join(this.folder, name);
+    mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
+    const path = join(this.#folder, name);
     await writeFile(path, bytes, { mode: 0o600 });
     return path;
+  }
+
+  /** Removes a kept file; nothing happens where there is none. */
+  drop(name: string): void {
+    rmSync(join(this.#folder, name), { force: true });
+  }
+
+  /** A log that cannot be written (a full disk) ends nobody's copy; it is told where it can be. */
+  #append(path: string, data: string | Buffer): void {
+    try {
+      mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
+      appendFileSync(path, data, { mode: 0o600 });
+    } catch (error) {
+      this.#warn(`${path}: ${error instanceof Error ? error.message : String(error)}`);
+    }
   }
 }

@@ -34,7 +34,12 @@ function chooseDisks(machine: Machine, order: JobOrder): SourceDisk[] {
   });
 }
 
-async function checkHypervisor(hypervisor: HypervisorHandle, machine: Machine, job: Job): Promise<void> {
+async function checkHypervisor(
+  hypervisor: HypervisorHandle,
+  machine: Machine,
+  job: Job,
+  running: readonly Job[],
+): Promise<void> {
   const { driver } = hypervisor;
   const facts = await driver.probe();
   if (!facts.firmwares.includes(machine.inventory.firmware)) {
@@ -57,12 +62,26 @@ async function checkHypervisor(hypervisor: HypervisorHandle, machine: Machine, j
     throw new RehostError('POOL_UNKNOWN', `Hypervisor '${hypervisor.name}' has no active pool '${job.pool}'.`);
   // The blocks in use are known only once the agent serves them; until then the whole disk must fit, which is never too little.
   const needed = job.disks.reduce((sum, disk) => sum + disk.sizeBytes, 0);
-  if (needed > pool.availableBytes) {
+  const promised = await promisedBytes(hypervisor, job.pool, running);
+  if (needed > pool.availableBytes - promised) {
     throw new RehostError(
       'POOL_TOO_SMALL',
-      `The disks are ${needed} bytes; pool '${pool.name}' has ${pool.availableBytes} bytes available.`,
+      `The disks are ${needed} bytes; pool '${pool.name}' has ${pool.availableBytes} bytes available, of which running jobs will take ${promised}.`,
     );
   }
+}
+
+/** What the replicas of running jobs may still grow by: a volume takes its room as it is written. Bytes. */
+async function promisedBytes(hypervisor: HypervisorHandle, pool: string, running: readonly Job[]): Promise<number> {
+  let promised = 0;
+  for (const job of running) {
+    if (job.hypervisor !== hypervisor.name || job.pool !== pool) continue;
+    for (const disk of job.disks) {
+      const volume = await hypervisor.driver.findVolume(pool, disk.replica);
+      promised += Math.max(0, disk.sizeBytes - (volume?.allocationBytes ?? 0));
+    }
+  }
+  return promised;
 }
 
 /** Facts of the guest that a person should know before the copy. */
@@ -118,6 +137,8 @@ export async function preflight(
       disk: disk.name,
       sizeBytes: disk.sizeBytes,
       identity: null,
+      logicalSectorBytes: disk.logicalSectorBytes,
+      keptAs: null,
       replica: replicaVolume(pool, id, disk.name).name,
       overlay: overlayVolume(pool, id, disk.name).name,
     })),
@@ -132,13 +153,15 @@ export async function preflight(
     manifests: [],
     replicaVerified: false,
     kept: [],
+    cleanUpFailed: false,
+    releasePending: false,
     steps: [],
     guest: null,
     proof: null,
     error: null,
     warnings: warnings(machine, disks),
   };
-  await checkHypervisor(hypervisor, machine, job);
+  await checkHypervisor(hypervisor, machine, job, running);
   job.phases.push({
     state: 'preflight',
     startedAt,

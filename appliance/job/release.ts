@@ -2,20 +2,28 @@
 import { RehostError } from '../api/errors.ts';
 import type { JobContext } from './context.ts';
 
-/** An agent that is away holds nothing that matters: its disks were only read, and a reboot ends all. That it was away is logged. */
-export async function releaseSource(context: Pick<JobContext, 'job' | 'deps' | 'log'>): Promise<void> {
-  const { job, deps, log } = context;
+type Released = Pick<JobContext, 'job' | 'deps' | 'log'>;
+
+/**
+ * Tells the agent. Where it cannot be told now, `releasePending` is set, and the engine tells it when it dials in again: an agent
+ * that is only cut off still holds its disks. The caller saves the record.
+ */
+export async function releaseSource({ job, deps, log }: Released): Promise<void> {
+  job.releasePending = true;
   const agent = deps.agents.get(job.machineId);
   if (!agent) {
-    log.line('the agent is not connected; its snapshot ends with it');
+    log.line('the agent is not connected; it is told to let go when it is back');
     return;
   }
   for (const method of ['export.stop', 'snapshot.release'] as const) {
     try {
       await agent.request(method, { jobId: job.id }, 30_000);
     } catch (error) {
-      if (!(error instanceof RehostError) || error.code === 'INTERNAL') throw error;
-      if (error.code !== 'JOB_UNKNOWN') log.line(`${method}: ${error.message}`);
+      // An agent that does not know the job holds nothing for it.
+      if (error instanceof RehostError && error.code === 'JOB_UNKNOWN') continue;
+      log.error(`${method} (it is tried again when the agent dials in)`, error);
+      return;
     }
   }
+  job.releasePending = false;
 }

@@ -1,5 +1,5 @@
 /** The two virtual machines of a job. */
-import type { Job } from '../api/job.ts';
+import type { Job, JobDisk } from '../api/job.ts';
 import { CONFIG_DISK_SERIAL } from '../api/transfer.ts';
 import type { Acceleration, DiskSpec, VmSpec, VolumeRef } from '../hypervisor/driver.ts';
 import { configVolume, diskSerial, overlayVolume, replicaVolume, transferVmName } from './names.ts';
@@ -12,12 +12,22 @@ const TRANSFER_CPUS = 2;
 /** A source with less boots its own system with what it has; a VM below this does not reach a login prompt on Debian 13. */
 const TARGET_MEMORY_MIN_BYTES = 256 * MIB;
 
-export function replicaDisk(job: Job, disk: string): DiskSpec {
-  return { volume: replicaVolume(job.pool, job.id, disk), serial: diskSerial('replica', disk), bus: 'scsi' };
+function replicaDisk(job: Job, disk: JobDisk): DiskSpec {
+  return {
+    volume: replicaVolume(job.pool, job.id, disk.disk),
+    serial: diskSerial('replica', disk.disk),
+    bus: 'scsi',
+    logicalSectorBytes: disk.logicalSectorBytes,
+  };
 }
 
-export function overlayDisk(job: Job, disk: string): DiskSpec {
-  return { volume: overlayVolume(job.pool, job.id, disk), serial: diskSerial('overlay', disk), bus: 'scsi' };
+export function overlayDisk(job: Job, disk: JobDisk): DiskSpec {
+  return {
+    volume: overlayVolume(job.pool, job.id, disk.disk),
+    serial: diskSerial('overlay', disk.disk),
+    bus: 'scsi',
+    logicalSectorBytes: disk.logicalSectorBytes,
+  };
 }
 
 export function transferVm(
@@ -36,7 +46,7 @@ export function transferVm(
     kernel: { ...image, commandLine: 'console=ttyS0 quiet panic=-1 raid=noautodetect' },
     disks: [
       { volume: configVolume(job.pool, job.id), serial: CONFIG_DISK_SERIAL, bus: 'scsi', readonly: true },
-      ...job.disks.map((disk) => replicaDisk(job, disk.disk)),
+      ...job.disks.map((disk) => replicaDisk(job, disk)),
     ],
     nics: [{ network, model: 'virtio' }],
     video: false,
@@ -44,24 +54,20 @@ export function transferVm(
   };
 }
 
-/** `sectorBytes` is the source disk's logical sector size by disk name: a table made for one size cannot be read with another. */
-export function targetVm(job: Job, acceleration: Acceleration, sectorBytes: ReadonlyMap<string, number>): VmSpec {
+export function targetVm(job: Job, acceleration: Acceleration): VmSpec {
   return {
     name: job.order.name,
     memoryBytes: Math.max(job.memoryBytes, TARGET_MEMORY_MIN_BYTES),
     cpus: job.cpus,
     acceleration,
     firmware: job.firmware,
-    disks: job.disks.map((disk, index) => {
-      const logicalSectorBytes = sectorBytes.get(disk.disk);
-      return {
-        volume: overlayVolume(job.pool, job.id, disk.disk),
-        serial: diskSerial('overlay', disk.disk),
-        bus: 'virtio',
-        bootOrder: index + 1,
-        ...(logicalSectorBytes === undefined ? {} : { logicalSectorBytes }),
-      };
-    }),
+    disks: job.disks.map((disk, index) => ({
+      volume: overlayVolume(job.pool, job.id, disk.disk),
+      serial: diskSerial('overlay', disk.disk),
+      bus: 'virtio',
+      bootOrder: index + 1,
+      logicalSectorBytes: disk.logicalSectorBytes,
+    })),
     nics: job.nics.map((nic) => ({ network: job.isolatedNetwork, mac: nic.mac, model: 'virtio' })),
     video: true,
     owner: { jobId: job.id, role: 'target' },

@@ -59,7 +59,16 @@ export async function findVolume(
   if (capacityBytes === undefined || path === undefined) {
     throw new RehostError('HYPERVISOR_REFUSED', `${what}: it has no path or no size.`);
   }
-  return { pool, name, format, path, capacityBytes, allocationBytes: bytes('allocation') ?? 0 };
+  const modifiedAt = textOf(xml, 'target', 'timestamps', 'mtime');
+  return {
+    pool,
+    name,
+    format,
+    path,
+    capacityBytes,
+    allocationBytes: bytes('allocation') ?? 0,
+    ...(modifiedAt === undefined ? {} : { modifiedAt }),
+  };
 }
 
 export async function listVolumes(session: LibvirtSession, pool: string): Promise<string[]> {

@@ -1,6 +1,8 @@
 import { ownedByJob } from '../../hypervisor/owned.ts';
 import type { JobContext } from '../context.ts';
+import { fingerprint } from '../kept-replica.ts';
 import { releaseSource } from '../release.ts';
+import { LOCAL_CONFIG } from './provision.ts';
 
 /**
  * Removes what the job made: VMs by their metadata, volumes by their prefix. Verified replicas of a job that failed are kept,
@@ -10,6 +12,7 @@ export async function cleanUp(context: JobContext): Promise<void> {
   const { job, deps, hypervisor, log } = context;
   const { driver } = hypervisor;
   await releaseSource(context);
+  log.drop(LOCAL_CONFIG);
   const owned = await ownedByJob(driver, job.id);
   for (const vm of owned.vms) {
     await driver.destroyVm(vm.name);
@@ -22,8 +25,12 @@ export async function cleanUp(context: JobContext): Promise<void> {
     await driver.deleteVolume(volume.pool, volume.name);
     log.line(`removed volume '${volume.name}'`);
   }
+  for (const disk of job.disks) {
+    disk.keptAs = keep.has(disk.replica) ? await fingerprint(driver, job.pool, disk.replica) : null;
+  }
   job.kept = [...keep];
   job.replicaVerified = keep.size > 0;
+  job.cleanUpFailed = false;
   context.detail(
     keep.size > 0 ? `kept for a retry: ${job.kept.join(', ')}` : 'nothing of the job is left on the hypervisor',
   );

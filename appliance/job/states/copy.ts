@@ -125,7 +125,9 @@ async function finish(context: JobContext, status: CopyStatus, exports: ExportSt
   const { job } = context;
   job.usedBytes = status.disks.reduce((sum, disk) => sum + (disk.usedBytes ?? 0), 0);
   job.wireBytes = status.wireBytes;
-  const last = await context.deps.agents.get(job.machineId)?.request('export.status', { jobId: job.id });
+  // Asked once more for the final figure; a copy is not thrown away for a statistic.
+  const ask = () => context.deps.agents.get(job.machineId)?.request('export.status', { jobId: job.id });
+  const last = await new Patience(AWAY_MAX_MS, 'AGENT_LOST', 'The agent has not answered').attempt(ask);
   job.readBytes = (last ?? exports)?.exports.reduce((sum, disk) => sum + disk.readBytes, 0) ?? null;
   const zeros = status.disks.reduce((sum, disk) => sum + disk.zeroBytes, 0);
   context.detail(

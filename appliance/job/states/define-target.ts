@@ -4,7 +4,7 @@ import { targetVm } from '../specs.ts';
 
 /** Defines the target VM with the source's CPU, memory, firmware, disks and MACs, on the isolated network. */
 export async function defineTarget(context: JobContext): Promise<void> {
-  const { job, deps, hypervisor } = context;
+  const { job, hypervisor } = context;
   const { driver } = hypervisor;
   await driver.ensureIsolatedNetwork(job.isolatedNetwork);
   if ((await driver.vmState(job.order.name)) !== 'absent') {
@@ -13,9 +13,7 @@ export async function defineTarget(context: JobContext): Promise<void> {
     if (!mine) throw new RehostError('NAME_TAKEN', `Somebody made a VM named '${job.order.name}' while the job ran.`);
     await driver.destroyVm(job.order.name);
   }
-  const machine = deps.machines.find(job.machineId);
-  const sectors = new Map(machine.inventory.disks.map((disk) => [disk.name, disk.logicalSectorBytes]));
-  await driver.defineVm(targetVm(job, job.acceleration ?? 'tcg', sectors));
+  await driver.defineVm(targetVm(job, job.acceleration ?? 'tcg'));
   context.detail(
     `'${job.order.name}': ${job.cpus} CPU(s), ${Math.round(job.memoryBytes / 1048576)} MiB, ${job.firmware}`,
   );

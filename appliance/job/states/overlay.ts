@@ -17,7 +17,7 @@ export async function overlay(context: JobContext): Promise<void> {
     const volume = overlayVolume(job.pool, job.id, disk.disk);
     await driver.deleteVolume(volume.pool, volume.name);
     await driver.createOverlay(volume, replicaVolume(job.pool, job.id, disk.disk));
-    await driver.attachDisk(vm, overlayDisk(job, disk.disk));
+    await driver.attachDisk(vm, overlayDisk(job, disk));
   }
   context.detail(`${job.disks.length} overlay(s); the replica stays as it is`);
 }

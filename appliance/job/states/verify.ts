@@ -14,9 +14,10 @@ export async function verify(context: JobContext): Promise<void> {
     context.detail('verified in the earlier attempt');
     return;
   }
-  const receiver = await deps.receivers.waitFor(job.id, AWAY_MAX_MS, signal);
-  await receiver.request('verify.start', { jobId: job.id });
   const away = new Patience(AWAY_MAX_MS, 'RECEIVER_LOST', 'The transfer VM has not answered');
+  while (!(await away.attempt(() => deps.receivers.get(job.id)?.request('verify.start', { jobId: job.id })))) {
+    await pause(POLL_MS, signal);
+  }
   let before = { at: Date.now(), bytes: 0 };
   for (;;) {
     const status = await away.attempt(() => deps.receivers.get(job.id)?.request('verify.status', { jobId: job.id }));

@@ -26,6 +26,8 @@ export function job(id: string, changes: Partial<Job> = {}): Job {
     manifests: [],
     replicaVerified: false,
     kept: [],
+    cleanUpFailed: false,
+    releasePending: false,
     steps: [],
     guest: null,
     proof: null,
