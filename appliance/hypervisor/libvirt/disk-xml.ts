@@ -1,7 +1,13 @@
 /** A disk of a VM as libvirt describes it. */
-import type { DiskSpec } from '../driver.ts';
+import type { DiskSpec, Owner } from '../driver.ts';
 import type { StoredVolume } from './volumes.ts';
 import { add, children, type Element, find, setAttributes, textOf } from './xml.ts';
+
+/**
+ * What QEMU does when the host fails a read or write. The default stops the VM where the pool is full: right for a target VM, which
+ * goes on when there is room again. A transfer VM would fall silent by it: its receiver shall get the error and say it.
+ */
+const ERRORS_TO_THE_GUEST = { error_policy: 'report', rerror_policy: 'report' };
 
 /** Disks of one AHCI controller of q35. */
 const SATA_PORTS = 6;
@@ -10,8 +16,9 @@ const SATA_PORTS = 6;
  * Adds a disk to a `<devices>` element. Every address is stated where the bus has one that guests see. Zeroes and discards go
  * through to the file: `discard='unmap'`, and zeroes that a guest writes as data stay data (`detect_zeroes='off'`).
  * I/O by threads: the volumes are sparse, and native AIO blocks QEMU's main loop whenever a block has to be allocated.
+ * `role` is that of the VM: it decides who learns of failed reads and writes.
  */
-export function addDisk(devices: Element, disk: DiskSpec, volume: StoredVolume): Element {
+export function addDisk(devices: Element, disk: DiskSpec, volume: StoredVolume, role: Owner['role']): Element {
   const taken = children(devices, 'disk');
   const element = add(devices, 'disk', { type: volume.storedAs, device: 'disk' });
   add(element, 'driver', {
@@ -19,6 +26,7 @@ export function addDisk(devices: Element, disk: DiskSpec, volume: StoredVolume):
     type: volume.format,
     cache: 'none',
     io: 'threads',
+    ...(role === 'transfer' ? ERRORS_TO_THE_GUEST : {}),
     discard: 'unmap',
     detect_zeroes: 'off',
   });
@@ -38,6 +46,12 @@ export function addDisk(devices: Element, disk: DiskSpec, volume: StoredVolume):
 export function useHostCache(disk: Element): void {
   const driver = find(disk, 'driver');
   if (driver?.getAttribute('cache') === 'none') setAttributes(driver, { cache: 'writeback' });
+}
+
+/** `writeback` where any of these `<devices>`' disks goes through the host's page cache. */
+export function cacheModeOf(devices: Element): 'none' | 'writeback' {
+  const cached = children(devices, 'disk').some((disk) => find(disk, 'driver')?.getAttribute('cache') !== 'none');
+  return cached ? 'writeback' : 'none';
 }
 
 export function diskBySerial(devices: Element, serial: string): Element | undefined {

@@ -2,10 +2,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RehostError } from '../../api/errors.ts';
 import type { DiskSpec } from '../driver.ts';
-import { addDisk, diskBySerial, useHostCache } from './disk-xml.ts';
-import { checkDisk } from './names.ts';
+import { addDisk, cacheModeOf, diskBySerial, useHostCache } from './disk-xml.ts';
+import { checkDisk, checkName } from './names.ts';
 import type { LibvirtSession } from './session.ts';
-import { isNoDirectIo, vmState } from './vm.ts';
+import { isNoDirectIo, ownerOf, vmState } from './vm.ts';
 import { storedVolume } from './volumes.ts';
 import { type Element, find, parse, serialize } from './xml.ts';
 
@@ -24,7 +24,11 @@ export async function attachDisk(session: LibvirtSession, vm: string, disk: Disk
   if (diskBySerial(devices, disk.serial) !== undefined) {
     throw new RehostError('NAME_TAKEN', `${what}: it has a disk with this serial already.`);
   }
-  const element = addDisk(devices, disk, await storedVolume(session, disk.volume));
+  const owner = await ownerOf(session, vm);
+  if (owner === undefined) {
+    throw new RehostError('HYPERVISOR_REFUSED', `${what}: it was not made by Rehost.`);
+  }
+  const element = addDisk(devices, disk, await storedVolume(session, disk.volume), owner.role);
   try {
     await session.ask(what, 'domainAttachDevice', vm, serialize(element), flags);
   } catch (error) {
@@ -32,6 +36,12 @@ export async function attachDisk(session: LibvirtSession, vm: string, disk: Disk
     useHostCache(element);
     await session.ask(what, 'domainAttachDevice', vm, serialize(element), flags);
   }
+}
+
+/** How the VM's disks reach the host's storage. NOT_FOUND when there is no such VM. */
+export async function cacheMode(session: LibvirtSession, vm: string): Promise<'none' | 'writeback'> {
+  checkName('VM', vm);
+  return cacheModeOf(await readDevices(session, `The disks of the VM ${vm} could not be read`, vm));
 }
 
 /** libvirt only asks the guest; the disk is gone when the running VM's description no longer has it. No such disk is success. */

@@ -75,7 +75,7 @@ function addDevices(domain: Element, spec: VmSpec, resolved: Resolved): void {
   add(devices, 'controller', { type: 'scsi', index: 0, model: 'virtio-scsi' });
   resolved.disks.forEach((volume, index) => {
     const disk = spec.disks[index];
-    if (disk !== undefined) addDisk(devices, disk, volume);
+    if (disk !== undefined) addDisk(devices, disk, volume, spec.owner.role);
   });
   resolved.networks.forEach((network, index) => {
     const nic = spec.nics[index];

@@ -115,6 +115,10 @@ export class LibvirtDriver implements HypervisorDriver {
     return disks.detachDisk(this.#session, name, serial);
   }
 
+  cacheMode(name: string): Promise<'none' | 'writeback'> {
+    return disks.cacheMode(this.#session, name);
+  }
+
   moveNics(name: string, network: string): Promise<void> {
     return networks.moveNics(this.#session, name, network);
   }

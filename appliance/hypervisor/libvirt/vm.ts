@@ -107,7 +107,7 @@ export async function ownedVms(session: LibvirtSession): Promise<OwnedVm[]> {
 }
 
 /** Undefined for a VM that is not ours, or went away. */
-async function ownerOf(session: LibvirtSession, name: string): Promise<Owner | undefined> {
+export async function ownerOf(session: LibvirtSession, name: string): Promise<Owner | undefined> {
   const what = `The metadata of the VM ${name} could not be read`;
   try {
     const text = await session.askUnless(

@@ -35,6 +35,37 @@ export function bootSector(text: string): Buffer {
   return sector;
 }
 
+/**
+ * A disk's first sector that writes the disk from its second 64 KiB on with whatever is in memory, as long as the BIOS can, and then
+ * says `text`: through the extended write of the enhanced disk drive specification (int 13, ah 43), 64 sectors at a time.
+ */
+export function writingBootSector(text: string): Buffer {
+  const sector = Buffer.alloc(512);
+  const packetAt = 0x7c00 + 0x100;
+  const code = [
+    ...[0xea, 0x05, 0x7c, 0x00, 0x00], // jmp 0:7c05; dl is the boot disk
+    ...[0x31, 0xc0], // xor ax, ax
+    ...[0x8e, 0xd8], // mov ds, ax
+    ...[0xbe, packetAt & 0xff, packetAt >> 8], // next: mov si, packet
+    ...[0xb8, 0x00, 0x43], // mov ax, 4300
+    ...[0xcd, 0x13], // int 13
+    ...[0x72, 0x07], // jc past the loop
+    ...[0x83, 0x06, (packetAt + 8) & 0xff, packetAt >> 8, 0x40], // add word [packet + 8], 64
+    ...[0xeb, 0xef], // jmp next
+  ];
+  const speakAt = code.length;
+  Buffer.from([...code, ...speak(0x7c00 + speakAt + SPEAK_BYTES)]).copy(sector);
+  sector.write(`${text}\0`, speakAt + SPEAK_BYTES, 'latin1');
+  // The packet: its size, sectors, offset and segment of the memory, first sector.
+  sector.writeUInt16LE(16, 0x100);
+  sector.writeUInt16LE(64, 0x102);
+  sector.writeUInt16LE(0, 0x104);
+  sector.writeUInt16LE(0x1000, 0x106);
+  sector.writeUInt32LE(128, 0x108);
+  sector.writeUInt16LE(0xaa55, 510);
+  return sector;
+}
+
 /** A file that boot loaders take for a Linux kernel (boot protocol 2.02); its set-up code says `text`. */
 export function speakingKernel(text: string): Buffer {
   const setupSectors = 4;

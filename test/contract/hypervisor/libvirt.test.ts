@@ -8,8 +8,8 @@ import { connect } from '../../../appliance/hypervisor/select.ts';
 import { run } from '../../lab/command.ts';
 import { type LabLibvirtd, startLibvirtd } from '../../lab/libvirtd.ts';
 import { type Lab, openLab } from '../../lab/namespace.ts';
-import { type Bench, filled, MIB, qcow2, raw, readUntil, scsi, vm } from './bench.ts';
-import { bootSector } from './guests.ts';
+import { type Bench, filled, JOB, MIB, qcow2, raw, readUntil, scsi, vm } from './bench.ts';
+import { bootSector, writingBootSector } from './guests.ts';
 import { nameContract } from './names.ts';
 import { networkContract } from './networks.ts';
 import { vmContract } from './vms.ts';
@@ -119,6 +119,7 @@ void describe('the libvirt driver', () => {
       await console.close();
     }
     await driver.attachDisk('nodirect', scsi({ ...volume, name: 'more.raw' }, 'more'));
+    assert.equal(await driver.cacheMode('nodirect'), 'writeback');
     assert.equal((await virsh('dumpxml', 'nodirect')).match(/cache='writeback'/g)?.length, 2);
     await driver.destroyVm('nodirect');
     await virsh('pool-destroy', 'nodirect');
@@ -136,6 +137,44 @@ void describe('the libvirt driver', () => {
     assert.deepEqual(await driver.listVolumes('full'), []);
     await virsh('pool-destroy', 'full');
     await virsh('pool-undefine', 'full');
+  });
+
+  void it('a transfer VM is told of a full pool and goes on, a target VM is stopped until there is room', async () => {
+    const { driver } = bench;
+    const folder = join(bench.scratch, 'fills');
+    await daemon.enter(['sh', '-c', 'mkdir -p "$1" && mount -t tmpfs -o size=2m tmpfs "$1"', 'sh', folder]);
+    await virsh('pool-define-as', 'fills', 'dir', '--target', folder);
+    await virsh('pool-start', 'fills');
+    const volume = { ...raw('disk.raw'), pool: 'fills' };
+    const file = join(bench.scratch, 'fills-boot');
+    await writeFile(file, writingBootSector('refused\n'));
+    for (const role of ['transfer', 'target'] as const) {
+      await driver.createVolume(volume, 16 * MIB);
+      await driver.uploadVolume(volume, file);
+      const disk = scsi(volume, 'disk', { bootOrder: 1 });
+      await driver.defineVm(vm('fills', { disks: [disk], owner: { jobId: JOB, role } }));
+      const console = await driver.startVmWithConsole('fills');
+      try {
+        if (role === 'transfer') {
+          assert.equal(await readUntil(console, '\n'), 'refused\n');
+          assert.equal(await driver.vmState('fills'), 'running');
+          await driver.createVolume({ ...volume, name: 'hot.raw' }, MIB);
+          await driver.attachDisk('fills', scsi({ ...volume, name: 'hot.raw' }, 'hot'));
+          const policies = (await virsh('dumpxml', 'fills')).match(/ error_policy='report' rerror_policy='report'/g);
+          assert.equal(policies?.length, 2, 'also of the disk that came later');
+        } else {
+          for (const deadline = Date.now() + 60_000; (await driver.vmState('fills')) !== 'paused'; await sleep(100)) {
+            assert.ok(Date.now() < deadline, 'it was not stopped');
+          }
+        }
+      } finally {
+        await console.close();
+        await driver.destroyVm('fills');
+        for (const name of await driver.listVolumes('fills')) await driver.deleteVolume('fills', name);
+      }
+    }
+    await virsh('pool-destroy', 'fills');
+    await virsh('pool-undefine', 'fills');
   });
 
   void it("the host's own bridges are listed, libvirt's are not, and a VM can be moved to one", async () => {

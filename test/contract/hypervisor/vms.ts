@@ -136,6 +136,7 @@ export function vmContract(bench: () => Bench): void {
         if (running) await driver.startVm('plug');
         await driver.attachDisk('plug', scsi(raw('hot-b.raw'), 'second', { logicalSectorBytes: 4096 }));
         await assert.rejects(driver.attachDisk('plug', scsi(raw('hot-b.raw'), 'second')), { code: 'NAME_TAKEN' });
+        assert.equal(await driver.cacheMode('plug'), 'none', 'the pool takes direct I/O');
         await driver.detachDisk('plug', 'second');
         await driver.detachDisk('plug', 'second');
         await driver.detachDisk('plug', 'first');
@@ -148,6 +149,7 @@ export function vmContract(bench: () => Bench): void {
       await driver.destroyVm('plug');
       await assert.rejects(driver.attachDisk('plug', scsi(raw('hot-a.raw'), 'first')), { code: 'NOT_FOUND' });
       await assert.rejects(driver.detachDisk('plug', 'first'), { code: 'NOT_FOUND' });
+      await assert.rejects(driver.cacheMode('plug'), { code: 'NOT_FOUND' });
     });
 
     void it('more disks than a bus has ports still start', async () => {

@@ -105,16 +105,24 @@ void test('hypervisor-xml: the format of every disk is stated, its zeroes and di
   assert.ok(first !== undefined && second !== undefined);
   assert.equal(
     serialize(first),
-    '<disk type="file" device="disk"><driver name="qemu" type="raw" cache="none" io="threads" discard="unmap" detect_zeroes="off"/>' +
+    '<disk type="file" device="disk"><driver name="qemu" type="raw" cache="none" io="threads" error_policy="report" rerror_policy="report" discard="unmap" detect_zeroes="off"/>' +
       '<source file="/a"/><target dev="sda" bus="scsi"/><serial>a</serial><boot order="1"/>' +
       '<address type="drive" bus="0" target="0" controller="0" unit="0"/></disk>',
   );
   assert.equal(
     serialize(second),
-    '<disk type="block" device="disk"><driver name="qemu" type="qcow2" cache="none" io="threads" discard="unmap" detect_zeroes="off"/>' +
+    '<disk type="block" device="disk"><driver name="qemu" type="qcow2" cache="none" io="threads" error_policy="report" rerror_policy="report" discard="unmap" detect_zeroes="off"/>' +
       '<source dev="/dev/b"/><target dev="vda" bus="virtio"/><blockio logical_block_size="4096" physical_block_size="4096"/>' +
       '<readonly/><serial>b</serial></disk>',
   );
+});
+
+void test("hypervisor-xml: a target VM's disks keep QEMU's policy for errors: a full pool stops it until there is room", () => {
+  for (const role of ['target', 'probe'] as const) {
+    const owner = { jobId: 'abcdef1', role };
+    const text = domainXml({ ...spec, owner, disks: [disk('a', 'scsi')] }, { ...nothing, disks: [stored('/a')] });
+    assert.doesNotMatch(text, /error_policy/);
+  }
 });
 
 void test('hypervisor-xml: every disk has a name and an address of its own', () => {
