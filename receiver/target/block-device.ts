@@ -5,12 +5,19 @@ import { SysError } from '../../native/errors.ts';
 import type { Address } from '../../native/memory.ts';
 import type { Target } from './target.ts';
 
-/** Runs a system call; what it throws becomes TARGET_WRITE_FAILED with the range. */
+/** What a thinly provisioned disk's host without room arrives as: QEMU says it by its sense data (SPACE ALLOCATION FAILED), Linux by errno. */
+const FULL = new Set(['ENOSPC', 'EDQUOT']);
+
+/** Runs a system call; what it throws becomes TARGET_WRITE_FAILED with the range, or POOL_FULL. */
 function guarded<T>(what: string, call: () => T): T {
   try {
     return call();
   } catch (error) {
     if (!(error instanceof SysError)) throw error;
+    if (FULL.has(error.code)) {
+      const full = `${what} failed: the storage pool that holds the target is full (${error.message}).`;
+      throw new RehostError('POOL_FULL', full, { cause: error });
+    }
     throw new RehostError('TARGET_WRITE_FAILED', `${what} failed: ${error.message}.`, { cause: error });
   }
 }

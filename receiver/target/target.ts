@@ -3,7 +3,8 @@ import type { Address } from '../../native/memory.ts';
 
 /**
  * Owned by the thread that opened it. Addresses are native memory, page-aligned, used during the call only. Offsets and
- * lengths are bytes, multiples of `sectorBytes`, inside [0, sizeBytes]. Errors are RehostError: TARGET_WRITE_FAILED.
+ * lengths are bytes, multiples of `sectorBytes`, inside [0, sizeBytes]. Errors are RehostError: TARGET_WRITE_FAILED,
+ * POOL_FULL where the storage under it has no room left.
  */
 export interface Target {
   readonly sizeBytes: number;

@@ -13,6 +13,8 @@ export function attachLoop(file: string, sectorBytes = 512): LoopDevice {
     encoding: 'utf8',
   });
   const path = found.trim();
+  // The kernel keeps a read-only mark of the loop device's earlier user.
+  execFileSync('blockdev', ['--setrw', path]);
   let attached = true;
   return {
     path,

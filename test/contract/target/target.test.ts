@@ -1,6 +1,7 @@
 /** One suite for every kind of target. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
@@ -123,6 +124,25 @@ describe('a target that fails', () => {
       code: 'TARGET_WRITE_FAILED',
       message: /Opening target .*ENOENT/,
     });
+  });
+
+  it('says that the pool is full where the storage has no room left', (t) => {
+    const mount = join(folder, 'full');
+    mkdirSync(mount);
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', mount]);
+    t.after(() => execFileSync('umount', [mount]));
+    const path = join(mount, 'replica');
+    writeFileSync(path, '');
+    truncateSync(path, 4 * MIB);
+    const target = openTarget({ kind: 'device', path });
+    const memory = new Memory(2 * MIB);
+    memory.bytes.fill(0x42);
+    assert.throws(() => target.write(memory.address, MIB, 2 * MIB), {
+      code: 'POOL_FULL',
+      message: /^Writing 2097152 bytes at 1048576 failed: the storage pool .* is full \(.*ENOSPC\)\)\.$/,
+    });
+    target.close();
+    memory.free();
   });
 
   it('says what could not be written, and where', () => {
