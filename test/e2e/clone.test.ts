@@ -1,4 +1,7 @@
-/** Complete clones of both kinds of source machine, on real parts. The BIOS one survives an orchestrator that is killed while it copies. */
+/**
+ * Complete clones of both kinds of source machine, on real parts. The BIOS one survives an orchestrator that is killed while it
+ * copies; the UEFI one is handed over and started in the place of its source.
+ */
 import assert from 'node:assert/strict';
 import { join, resolve } from 'node:path';
 import { test } from 'node:test';
@@ -36,7 +39,7 @@ for (const kind of ['bios', 'uefi'] as const) {
       images: join(REPOSITORY, 'out/images'),
       keepIn: join(REPOSITORY, `out/test/clone-${kind}`),
       listener: { step: (text) => t.diagnostic(text), progress: () => undefined },
-      ...(kind === 'bios' ? { onPoll: killer.onPoll } : {}),
+      ...(kind === 'bios' ? { onPoll: killer.onPoll } : { takeOver: true }),
     });
     t.diagnostic(`\n${renderTable(report.rows)}`);
     assert.deepEqual(whatIsMissing(report, expected), []);

@@ -9,6 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Job } from '../../appliance/api/job.ts';
 import type { JobView, Machine } from '../../appliance/api/rest.ts';
 import { onExit } from '../lab/cleanup.ts';
+import { run } from '../lab/command.ts';
 import { joinIsolatedNetwork } from '../lab/isolated.ts';
 import { type LabLibvirtd, startLibvirtd } from '../lab/libvirtd.ts';
 import { type Lab, openLab } from '../lab/namespace.ts';
@@ -37,6 +38,8 @@ export interface CloneOptions {
   listener: CloneListener;
   /** Folder that keeps the job's log, consoles and screenshot, whatever the end. */
   keepIn: string;
+  /** Order it as for real: the target VM is shut down after its proof, and started on the LAN once the source is off. */
+  takeOver?: boolean;
   /** Called with every new state of the job: a test kills or cancels there. */
   onState?: (scene: Scene, job: Job) => Promise<void>;
   /** Called at every poll with the present view. */
@@ -125,7 +128,7 @@ export async function orderAndFollow(scene: Scene, machine: Machine, options: Cl
     machine.id,
     '--name',
     TARGET_NAME,
-    '--keep-running',
+    ...(options.takeOver ? [] : ['--keep-running']),
     '--cpus',
     '2',
     '--memory',
@@ -174,6 +177,22 @@ function phaseRows(job: Job): PhaseRow[] {
     });
   }
   return [...rows.values()];
+}
+
+/** A namespace on the target's network: the isolated one, or the LAN once it has taken the source's place. */
+async function reachTarget(
+  scene: Scene,
+  job: Job,
+  options: CloneOptions,
+): Promise<{ namespace: string; close(): Promise<void> }> {
+  const where = options.takeOver ? 'LAN, started in the place of the source' : 'isolated network';
+  options.listener.step(`target VM: looked into at ${scene.disk.address} on the ${where}`);
+  if (!options.takeOver) return await joinIsolatedNetwork(scene.lab, scene.libvirtd.uri, job.isolatedNetwork);
+  const virsh = ['virsh', '--quiet', '--connect', scene.libvirtd.uri];
+  const state = await run([...virsh, 'domstate', TARGET_NAME]);
+  if (state.trim() !== 'shut off') throw new Error(`the target VM is '${state.trim()}' after its hand-over`);
+  await run([...virsh, 'start', TARGET_NAME]);
+  return { namespace: scene.lab.namespace, close: async () => undefined };
 }
 
 /** Clones one machine and checks everything from outside. Rejects when the job does not end in `done`. */
@@ -234,8 +253,7 @@ export async function cloneOneMachine(
       null,
       () => compareUsed(scene.diskPath, replica),
     );
-    listener.step(`target VM: looked into at ${scene.disk.address} on the isolated network`);
-    const view = await joinIsolatedNetwork(scene.lab, scene.libvirtd.uri, job.isolatedNetwork);
+    const view = await reachTarget(scene, job, options);
     const login = { address: scene.disk.address, keyPath: scene.disk.sshKeyPath };
     const target = await timed(
       'manifest in the target',
