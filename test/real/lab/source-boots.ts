@@ -30,6 +30,8 @@ export async function bootsFromItsOwnDisk(t: TestContext, kind: SourceKind): Pro
 
     assert.equal((await ssh(lab, target, 'hostname')).trim(), disk.hostName);
     assert.equal((await ssh(lab, target, 'ls /sys/class/net')).trim(), `${disk.nicName}\nlo`);
+    const hostKey = await ssh(lab, target, 'ssh-keygen -l -f /etc/ssh/ssh_host_ed25519_key.pub');
+    assert.equal(hostKey.split(' ')[1], disk.hostKeyFingerprint);
     const firmware = await ssh(lab, target, 'test -d /sys/firmware/efi && echo uefi || echo bios');
     assert.equal(firmware.trim(), kind);
     const root = await ssh(lab, target, 'cat /proc/cmdline');
