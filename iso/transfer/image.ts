@@ -12,6 +12,7 @@ export const transfer: Recipe = {
         'busybox-static',
         'libstdc++6',
         'libxxhash0',
+        'libcap2-bin',
         'util-linux',
         'mount',
         'e2fsprogs',
@@ -43,7 +44,7 @@ export const transfer: Recipe = {
         'sfdisk',
         'mount',
         'umount',
-        'setpriv',
+        'libcap-utils',
         'util-linux-misc',
         'xz',
         'lz4',
@@ -64,7 +65,7 @@ export const transfer: Recipe = {
     'btrfs',
     // The guest's own programs are run in namespaces, without capabilities.
     'unshare',
-    'setpriv',
+    'capsh',
     // Compressions of initramfs images.
     'xz',
     'lz4',

@@ -1,6 +1,6 @@
 /**
  * Runs a program of the guest in a chroot. It is treated as hostile: namespaces of its own for mounts, processes, network
- * (empty), IPC and host name; no capability beyond those over files; /sys read-only; a /dev with a few harmless nodes
+ * (empty), IPC and host name; no capability beyond those over files; /proc and /sys read-only; a /dev with a few harmless nodes
  * and the guest's own volumes; and an end, with everything that it started, at the deadline.
  */
 import { readFile, stat } from 'node:fs/promises';
@@ -21,10 +21,22 @@ export interface GuestProgram {
   signal?: AbortSignal | undefined;
 }
 
+/** All that update-initramfs needs of root: to write and to hand on the guest's files, whoever owns them. */
+const CAPABILITIES = 'cap_chown,cap_dac_override,cap_fowner,cap_fsetid';
+
 /**
  * Runs inside the new namespaces, before the chroot. A constant: every name arrives as a positional parameter and is
- * only used quoted. The mounts vanish with the namespace. setpriv by its path: a busybox shell takes its own applet first,
- * which knows no bounding set.
+ * only used quoted. The mounts vanish with the namespace.
+ *
+ * A chroot alone holds nobody who may call chroot(2) again, and where the root is the kernel's rootfs there is no
+ * pivot_root(2). So an empty file system, with the guest's mounts in it, is moved over everything that this machine has:
+ * above the guest's root there is only that. It is one folder above on purpose: a process whose root is not its mount
+ * namespace's may not make a user namespace (current_chrooted() in the kernel's create_user_ns()), where it would have
+ * every capability again. /sys is where this is put together because everybody has it and no guest is mounted there.
+ *
+ * capsh, by its path, because it changes the root and drops capabilities in one process: after the root has changed,
+ * only the guest's programs are left, and before it, chroot(2) is needed. With an empty bounding set root gets just the
+ * inheritable capabilities at an execve (capabilities(7)).
  */
 const ENTER = `set -eu
 root=$1; shift
@@ -34,7 +46,7 @@ while [ "$count" -gt 0 ]; do
   mount -o remount,bind,nosuid,nodev,exec "$1"; shift
   count=$((count - 1))
 done
-mount -t proc -o nosuid,nodev,noexec proc "$root/proc"
+mount -t proc -o ro,nosuid,nodev,noexec proc "$root/proc"
 mount -t sysfs -o ro,nosuid,nodev,noexec sysfs "$root/sys"
 mount -t tmpfs -o nosuid,nodev,mode=755,size=16m tmpfs "$root/run"
 mount -t tmpfs -o nosuid,noexec,mode=755,size=1m tmpfs "$root/dev"
@@ -54,9 +66,15 @@ while [ "$count" -gt 0 ]; do
   mknod -m 400 "$root/dev/$1" b "$2" "$3"; shift 3
   count=$((count - 1))
 done
-exec /usr/bin/setpriv --no-new-privs --inh-caps=-all \\
-  --bounding-set=-all,+chown,+dac_override,+dac_read_search,+fowner,+fsetid,+setgid,+setuid,+setfcap,+sys_chroot \\
-  chroot "$root" "$@"`;
+program=$1; shift
+mount -t tmpfs -o nosuid,nodev,noexec,mode=755,size=4k tmpfs /sys
+mkdir /sys/guest
+mount --move "$root" /sys/guest
+mount -o remount,ro /sys
+cd /sys
+mount --move /sys /
+exec /usr/sbin/capsh --quiet --chroot=guest --noamb --inh=${CAPABILITIES} --drop=all --no-new-privs \\
+  --shell="$program" -- "$@"`;
 
 /** Runs it to its end. Throws CONVERSION_FAILED when it may not run or takes too long; answers its exit code and output. */
 export async function runInGuest(program: GuestProgram): Promise<RunResult> {

@@ -10,10 +10,9 @@ export const CONVERT_TOOLS = [
   'xfs_repair',
   'btrfs',
   'fsck.vfat',
-  // The guest's own update-initramfs. unshare, mount and setpriv are util-linux's: --kill-child and --bounding-set are asked for.
+  // The guest's own update-initramfs. unshare is util-linux's: --kill-child is asked for. capsh is libcap's.
   'unshare',
-  'setpriv',
-  'chroot',
+  'capsh',
   'sh',
   'mknod',
   'ln',
