@@ -3,7 +3,13 @@
  * Only a file system that was unmounted cleanly is trusted: with a journal to be replayed (needs_recovery) the bitmaps on
  * disk may lack allocations that exist in the journal only; the replay on the copy would then point at blocks that were
  * not copied. Everything unknown or contradictory makes the whole file system Inconsistent, and it is copied in full.
+ *
+ * A superblock can outlive its file system: the area may belong to somebody else by now. What must agree for it to be
+ * trusted: its checksum, those of all descriptors and bitmaps (metadata_csum, gdt_csum), its copies in other groups, its
+ * count of free blocks with the sum of the groups', and theirs with their bitmaps. A group without a bitmap counts only
+ * when its descriptor has a checksum.
  */
+import { Ext4Checksums } from './ext4-checksums.ts';
 import { RangeBuilder, subtract } from './ranges.ts';
 import { Inconsistent, type StructureSource } from './source.ts';
 
@@ -22,15 +28,23 @@ const INCOMPAT_RECOVER = 0x4;
 const INCOMPAT_META_BG = 0x10;
 const INCOMPAT_64BIT = 0x80;
 const RO_COMPAT_SPARSE_SUPER = 0x1;
-const RO_COMPAT_GDT_CSUM = 0x10;
 const RO_COMPAT_BIGALLOC = 0x200;
-const RO_COMPAT_METADATA_CSUM = 0x400;
 const GROUP_BLOCK_UNINIT = 0x2;
 /** 1 EiB of 4 KiB blocks has more; 64 TiB in 128 MiB groups is what is taken as plausible. */
 const GROUPS_MAX = 512 * 1024;
+/** Copies of the superblock that are compared at most; with sparse_super no file system has as many. */
+const COPIES_MAX = 64;
+/** What no tool changes in the superblock without its copies: [offset, bytes] of inodes, blocks, geometry, magic, UUID. */
+const SAME_IN_COPIES = [
+  [0x0, 8],
+  [0x14, 24],
+  [0x38, 2],
+  [0x68, 16],
+] as const;
 
 interface Superblock {
   blocks: number;
+  freeBlocks: number;
   firstBlock: number;
   blockBytes: number;
   /** Blocks of one bit in a bitmap: 1 without bigalloc. */
@@ -45,10 +59,11 @@ interface Superblock {
   sparse: boolean;
   /** The two groups of sparse_super2, or undefined. */
   backupGroups: readonly number[] | undefined;
-  uninitialisedGroups: boolean;
 }
 
 interface Group {
+  /** All bytes of its descriptor. */
+  descriptor: Buffer;
   bitmap: number;
   inodeBitmap: number;
   inodeTable: number;
@@ -69,7 +84,10 @@ export function ext4Free(source: StructureSource, start: number, end: number): E
   const raw = source.read(start + SUPERBLOCK_AT, 1024);
   if (raw.readUInt16LE(0x38) !== MAGIC) return undefined;
   const sb = parseSuperblock(raw, end - start);
-  const groups = readGroups(source, start, sb);
+  const checksums = new Ext4Checksums(raw);
+  if (!checksums.superblockHolds()) throw new Inconsistent('ext4: its superblock fails its checksum');
+  compareCopies(source, start, sb, raw);
+  const groups = readGroups(source, start, sb, checksums);
   const metadata = metadataBlocks(sb, groups);
   const free = new RangeBuilder();
   groups.forEach((group, index) => {
@@ -79,7 +97,14 @@ export function ext4Free(source: StructureSource, start: number, end: number): E
       subtract(from, to, metadata, (a, b) => free.add(start + a * sb.blockBytes, start + b * sb.blockBytes));
     };
     if (group.uninitialised) visit(Math.min(last, first + leadingMetadata(sb, index)), last);
-    else readBitmap(source.read(start + group.bitmap * sb.blockBytes, sb.blockBytes), sb, group, first, last, visit);
+    else {
+      const bitmap = source.read(start + group.bitmap * sb.blockBytes, sb.blockBytes);
+      const bytes = sb.blocksPerGroup / sb.clusterBlocks / 8;
+      if (!checksums.bitmapHolds(group.descriptor, bitmap.subarray(0, bytes))) {
+        throw new Inconsistent(`ext4: the bitmap of group ${index} fails its checksum`);
+      }
+      readBitmap(bitmap, sb, group, first, last, visit);
+    }
   });
   return { end: start + sb.blocks * sb.blockBytes, free: free.finish() };
 }
@@ -112,7 +137,7 @@ function parseSuperblock(raw: Buffer, room: number): Superblock {
     blocks > firstBlock &&
     blocks * blockBytes <= room &&
     blocksPerGroup > 0 &&
-    blocksPerGroup % clusterBlocks === 0 &&
+    blocksPerGroup % (8 * clusterBlocks) === 0 &&
     // A group's bitmap is one block.
     blocksPerGroup / clusterBlocks <= blockBytes * 8 &&
     inodesPerGroup > 0 &&
@@ -126,6 +151,7 @@ function parseSuperblock(raw: Buffer, room: number): Superblock {
   if (!plausible || groups > GROUPS_MAX) throw new Inconsistent('ext4: its superblock is not plausible');
   return {
     blocks,
+    freeBlocks: raw.readUInt32LE(0xc) + (wide ? raw.readUInt32LE(0x158) * 2 ** 32 : 0),
     firstBlock,
     blockBytes,
     clusterBlocks,
@@ -138,7 +164,6 @@ function parseSuperblock(raw: Buffer, room: number): Superblock {
     metaGroups: (incompat & INCOMPAT_META_BG) !== 0,
     sparse: (roCompat & RO_COMPAT_SPARSE_SUPER) !== 0,
     backupGroups: compat & COMPAT_SPARSE_SUPER2 ? [raw.readUInt32LE(0x24c), raw.readUInt32LE(0x250)] : undefined,
-    uninitialisedGroups: (roCompat & (RO_COMPAT_GDT_CSUM | RO_COMPAT_METADATA_CSUM)) !== 0,
   };
 }
 
@@ -165,7 +190,21 @@ function descriptorBlock(sb: Superblock, index: number): number {
   return first + (hasSuperblock(sb, group) ? 1 : 0);
 }
 
-function readGroups(source: StructureSource, start: number, sb: Superblock): Group[] {
+/** Inconsistent when a copy of the superblock is not of this file system as it is now: something else was written there. */
+function compareCopies(source: StructureSource, start: number, sb: Superblock, raw: Buffer): void {
+  let compared = 0;
+  for (let group = 1; group < sb.groups && compared < COPIES_MAX; group++) {
+    if (!hasSuperblock(sb, group)) continue;
+    compared++;
+    const copy = source.read(start + (sb.firstBlock + group * sb.blocksPerGroup) * sb.blockBytes, 1024);
+    const same = SAME_IN_COPIES.every(
+      ([at, bytes]) => Buffer.compare(raw.subarray(at, at + bytes), copy.subarray(at, at + bytes)) === 0,
+    );
+    if (!same) throw new Inconsistent(`ext4: the copy of its superblock in group ${group} is another one`);
+  }
+}
+
+function readGroups(source: StructureSource, start: number, sb: Superblock, checksums: Ext4Checksums): Group[] {
   const perBlock = sb.blockBytes / sb.descriptorBytes;
   const wide = sb.descriptorBytes >= 64;
   const groups: Group[] = [];
@@ -175,19 +214,31 @@ function readGroups(source: StructureSource, start: number, sb: Superblock): Gro
       const at = i * sb.descriptorBytes;
       const number = (low: number, high: number): number =>
         raw.readUInt32LE(at + low) + (wide ? raw.readUInt32LE(at + high) * 2 ** 32 : 0);
+      const descriptor = raw.subarray(at, at + sb.descriptorBytes);
+      if (!checksums.descriptorHolds(groups.length, descriptor)) {
+        throw new Inconsistent(`ext4: the descriptor of group ${groups.length} fails its checksum`);
+      }
       const group = {
+        descriptor,
         bitmap: number(0x0, 0x20),
         inodeBitmap: number(0x4, 0x24),
         inodeTable: number(0x8, 0x28),
         freeClusters: raw.readUInt16LE(at + 0xc) + (wide ? raw.readUInt16LE(at + 0x2c) * 65536 : 0),
-        uninitialised: sb.uninitialisedGroups && (raw.readUInt16LE(at + 0x12) & GROUP_BLOCK_UNINIT) !== 0,
+        uninitialised: (raw.readUInt16LE(at + 0x12) & GROUP_BLOCK_UNINIT) !== 0,
       };
+      if (group.uninitialised && checksums.kind === 'none') {
+        throw new Inconsistent(`ext4: group ${groups.length} has no bitmap, and nothing vouches for that`);
+      }
       const inside = [group.bitmap, group.inodeBitmap, group.inodeTable + sb.inodeTableBlocks - 1].every(
         (place) => place >= sb.firstBlock && place < sb.blocks,
       );
       if (!inside) throw new Inconsistent(`ext4: group ${groups.length} has its metadata outside of the file system`);
       groups.push(group);
     }
+  }
+  const free = groups.reduce((sum, { freeClusters }) => sum + freeClusters, 0) * sb.clusterBlocks;
+  if (free !== sb.freeBlocks) {
+    throw new Inconsistent(`ext4: its groups have ${free} free blocks, its superblock says ${sb.freeBlocks}`);
   }
   return groups;
 }

@@ -1,58 +1,153 @@
 /**
- * Other formats' marks. A partition that was ext4 or swap once and something else later can still carry the old superblock:
- * its bitmaps would then free the new owner's data. Any mark of another format makes the area unknown.
+ * Other formats' marks. An area that was ext4 or swap once and something else later can still carry the old superblock: its
+ * bitmaps would then free the new owner's data. Any mark of another format makes the area unknown, and so does anything at
+ * all in the first KiB, which ext4 and swap leave to boot loaders and their tools make zero: what is written to a whole area
+ * by somebody else nearly always begins there. A boot loader in such a partition costs only time: it is copied in full.
  */
 import type { StructureSource } from './source.ts';
 
 interface Mark {
   format: string;
-  /** Bytes from the partition's start. */
+  /** Bytes from the area's start; negative ones from its end. */
   at: number;
   /** Latin-1. */
   magic: string;
 }
 
-// Each format's own documentation, as collected by util-linux's libblkid.
+const KIB = 1024;
+const MIB = 1024 * KIB;
+const GPT = 'EFI PART';
+const LABELLED = 'LABELONE';
+const LUKS2_SECOND = 'SKUL\xba\xbe';
+const BTRFS = '_BHRfS_M';
+const OCFS2 = 'OCFSV2';
+const REISER = 'ReIsEr';
+const MD_MAGIC = '\xfc\x4e\x2b\xa9';
+
+/** UFS2 (0x19540119), UFS1 (0x00011954) and its variants (0x00195612, 0x00095014, 0x00612195, 0x05231994), little-endian. */
+const UFS_MAGICS = [
+  '\x19\x01\x54\x19',
+  '\x54\x19\x01\0',
+  '\x12\x56\x19\0',
+  '\x14\x50\x09\0',
+  '\x95\x21\x61\0',
+  '\x94\x19\x23\x05',
+];
+
+// Places and magics as in util-linux, libblkid/src/superblocks/ and libblkid/src/partitions/, one file for each format.
 const MARKS: readonly Mark[] = [
+  { format: 'GPT', at: 512, magic: GPT },
+  { format: 'GPT', at: 4096, magic: GPT },
+  { format: 'GPT (copy)', at: -512, magic: GPT },
+  { format: 'GPT (copy)', at: -4096, magic: GPT },
+  { format: 'BSD disklabel', at: 512, magic: '\x57\x45\x56\x82' },
+  { format: 'Sun disklabel', at: 508, magic: '\xda\xbe' },
   { format: 'LUKS', at: 0, magic: 'LUKS\xba\xbe' },
-  { format: 'LUKS2 (second header)', at: 0x4000, magic: 'SKUL\xba\xbe' },
-  { format: 'LVM', at: 0, magic: 'LABELONE' },
-  { format: 'LVM', at: 512, magic: 'LABELONE' },
-  { format: 'LVM', at: 1024, magic: 'LABELONE' },
-  { format: 'LVM', at: 1536, magic: 'LABELONE' },
+  ...[16, 32, 64, 128, 256, 512, KIB, 2 * KIB, 4 * KIB].map((at) => ({
+    format: 'LUKS2 (second header)',
+    at: at * KIB,
+    magic: LUKS2_SECOND,
+  })),
+  ...[0, 512, 1024, 1536].map((at) => ({ format: 'LVM', at, magic: LABELLED })),
+  { format: 'Stratis', at: 512 + 4, magic: '!Stra0tis\x86\xff\x02^\x41rh' },
+  { format: 'Stratis', at: 9 * 512 + 4, magic: '!Stra0tis\x86\xff\x02^\x41rh' },
+  { format: 'VDO', at: 0, magic: 'dmvdo001' },
+  { format: 'Ceph BlueStore', at: 0, magic: 'bluestore block device' },
+  { format: 'Oracle ASM', at: 32, magic: 'ORCLDISK' },
+  { format: 'APFS', at: 32, magic: 'NXSB' },
   { format: 'XFS', at: 0, magic: 'XFSB' },
   { format: 'NTFS', at: 3, magic: 'NTFS    ' },
+  { format: 'ReFS', at: 3, magic: 'ReFS\0' },
   { format: 'BitLocker', at: 3, magic: '-FVE-FS-' },
   { format: 'exFAT', at: 3, magic: 'EXFAT   ' },
   { format: 'FAT', at: 82, magic: 'FAT32   ' },
   { format: 'FAT', at: 54, magic: 'FAT1' },
-  { format: 'md 1.1', at: 0, magic: '\xfc\x4e\x2b\xa9' },
-  { format: 'md 1.2', at: 4096, magic: '\xfc\x4e\x2b\xa9' },
+  { format: 'SquashFS', at: 0, magic: 'hsqs' },
+  { format: 'qcow2', at: 0, magic: 'QFI\xfb' },
+  { format: 'VMDK', at: 0, magic: 'KDMV' },
+  { format: 'VHD', at: 0, magic: 'conectix' },
+  { format: 'VHDX', at: 0, magic: 'vhdxfile' },
+  { format: 'md 1.1', at: 0, magic: MD_MAGIC },
+  { format: 'md 1.2', at: 4096, magic: MD_MAGIC },
+  { format: 'Intel RAID', at: -1024, magic: 'Intel Raid ISM Cfg Sig. ' },
+  { format: 'DDF RAID', at: -512, magic: '\xde\x11\xde\x11' },
   { format: 'bcache', at: 4096 + 24, magic: '\xc6\x85\x73\xf6\x4e\x1a\x45\xca' },
   { format: 'bcachefs', at: 4096 + 24, magic: '\xc6\x85\x73\xf6\x66\xce\x90\xa9' },
-  { format: 'Btrfs', at: 65536 + 64, magic: '_BHRfS_M' },
-  { format: 'ReiserFS', at: 65536 + 52, magic: 'ReIsEr' },
-  { format: 'JFS', at: 32768, magic: 'JFS1' },
-  { format: 'ISO 9660', at: 32769, magic: 'CD001' },
+  // Its layout, which says where the superblocks are.
+  { format: 'bcachefs', at: 3584, magic: '\xc6\x85\x73\xf6\x66\xce\x90\xa9' },
+  // The first one's place is that of ext4's own superblock; so it is with NILFS2 and HFS+.
+  { format: 'F2FS', at: 4096 + 1024, magic: '\x10\x20\xf5\xf2' },
+  { format: 'HFS+ (copy)', at: -1024, magic: 'H+\0\x04' },
+  { format: 'HFS+ (copy)', at: -1024, magic: 'HX\0\x05' },
+  { format: 'Btrfs', at: 64 * KIB + 64, magic: BTRFS },
+  { format: 'Btrfs (copy)', at: 64 * MIB + 64, magic: BTRFS },
+  { format: 'Btrfs (copy)', at: 256 * KIB * MIB + 64, magic: BTRFS },
+  ...[1, 2, 4, 8].map((at) => ({ format: 'OCFS2', at: at * KIB, magic: OCFS2 })),
+  { format: 'OCFS', at: 8 * KIB, magic: 'OracleCFS' },
+  { format: 'GFS2', at: 64 * KIB, magic: '\x01\x16\x19\x70' },
+  { format: 'VxFS', at: 8 * KIB, magic: '\xa5\x01\xfc\xf5' },
+  { format: 'ReiserFS', at: 64 * KIB + 0x34, magic: REISER },
+  { format: 'ReiserFS', at: 8 * KIB + 0x34, magic: REISER },
+  { format: 'ReiserFS', at: 8 * KIB + 20, magic: REISER },
+  { format: 'Reiser4', at: 64 * KIB, magic: REISER },
+  { format: 'JFS', at: 32 * KIB, magic: 'JFS1' },
+  { format: 'JFS (copy)', at: 60 * KIB, magic: 'JFS1' },
+  { format: 'ISO 9660', at: 32 * KIB + 1, magic: 'CD001' },
+  { format: 'UDF', at: 32 * KIB + 1, magic: 'BEA01' },
+  { format: 'VMFS (volume)', at: MIB, magic: '\x0d\xd0\x01\xc0' },
+  { format: 'VMFS', at: 2 * MIB, magic: '\x5e\xf1\xab\x2f' },
+  ...[0, 8, 64, 256].flatMap((at) => ufsMarks(at * KIB)),
 ];
-/** ZFS keeps two labels of 256 KiB at the start, each with uberblocks from 128 KiB on, aligned to 1 KiB; either byte order. */
-const ZFS_UBERBLOCKS = 128 * 1024;
-const ZFS_LABEL = 256 * 1024;
-const ZFS_MAGICS = ['\x0c\xb1\xba\x00\x00\x00\x00\x00', '\x00\x00\x00\x00\x00\xba\xb1\x0c'];
-/** md 0.90 and 1.0 keep their superblock at the end: 64 KiB aligned, and 8 KiB before the end, aligned to 4 KiB. */
-const MD_MAGIC = '\xfc\x4e\x2b\xa9';
 
-/** The first other format whose mark stands in the partition [start, end), or undefined. */
+/** UFS has its superblock in one of four places, the magic at byte 1372 of it, in either byte order. */
+function ufsMarks(superblock: number): Mark[] {
+  return UFS_MAGICS.flatMap((magic) =>
+    [magic, [...magic].reverse().join('')].map((bytes) => ({ format: 'UFS', at: superblock + 1372, magic: bytes })),
+  );
+}
+
+/** ZFS keeps two labels of 256 KiB at each end, each with uberblocks from 128 KiB on, aligned to 1 KiB; either byte order. */
+const ZFS_UBERBLOCKS = 128 * KIB;
+const ZFS_LABEL = 256 * KIB;
+const ZFS_MAGICS = ['\x0c\xb1\xba\0\0\0\0\0', '\0\0\0\0\0\xba\xb1\x0c'];
+/** NILFS2's second superblock: s_rev_level, and the magic behind s_minor_rev_level. */
+const NILFS_REVISION = '\x02\0\0\0';
+const NILFS_MAGIC = '\x34\x34';
+const BOOT_BYTES = 1024;
+
+/** The first other format whose mark stands in the area [start, end), or undefined. */
 export function otherFormat(source: StructureSource, start: number, end: number): string | undefined {
   const has = (at: number, magic: string): boolean =>
     at >= start && at + magic.length <= end && source.read(at, magic.length).toString('latin1') === magic;
-  for (const mark of MARKS) if (has(start + mark.at, mark.magic)) return mark.format;
-  for (let at = start + ZFS_UBERBLOCKS; at + 1024 <= Math.min(end, start + ZFS_LABEL); at += 1024) {
-    const found = source.read(at, 8).toString('latin1');
-    if (ZFS_MAGICS.includes(found)) return 'ZFS';
-  }
+  const named = MARKS.find(({ at, magic }) => has(at < 0 ? end + at : start + at, magic));
+  if (named) return named.format;
+  if (hasZfsLabel(source, start, end)) return 'ZFS';
   const size = end - start;
+  // Both at the end: 64 KiB aligned, and 8 KiB before the end, aligned to 4 KiB.
   if (has(start + Math.floor(size / 65536) * 65536 - 65536, MD_MAGIC)) return 'md 0.90';
   if (has(start + Math.floor((size - 8192) / 4096) * 4096, MD_MAGIC)) return 'md 1.0';
-  return undefined;
+  const nilfs = start + (Math.floor(size / 512) - 8) * 512;
+  if (has(nilfs, NILFS_REVISION) && has(nilfs + 6, NILFS_MAGIC)) return 'NILFS2 (copy)';
+  return occupiedStart(source, start, end);
+}
+
+function hasZfsLabel(source: StructureSource, start: number, end: number): boolean {
+  const last = start + Math.floor((end - start) / ZFS_LABEL) * ZFS_LABEL - ZFS_LABEL;
+  return [start, start + ZFS_LABEL, last - ZFS_LABEL, last].some((label) => {
+    if (label < start || label + ZFS_LABEL > end) return false;
+    const blocks = source.read(label + ZFS_UBERBLOCKS, ZFS_LABEL - ZFS_UBERBLOCKS);
+    for (let at = 0; at < blocks.length; at += KIB) {
+      if (ZFS_MAGICS.includes(blocks.toString('latin1', at, at + 8))) return true;
+    }
+    return false;
+  });
+}
+
+/** What stands in the part that belongs to neither ext4 nor swap, or undefined when it is all zero. */
+function occupiedStart(source: StructureSource, start: number, end: number): string | undefined {
+  const boot = source.read(start, Math.min(BOOT_BYTES, end - start));
+  if (boot.every((byte) => byte === 0)) return undefined;
+  const table =
+    boot.length >= 512 && boot.readUInt16LE(510) === 0xaa55 && boot.subarray(446, 510).some((byte) => byte !== 0);
+  return table ? 'a partition table of its own' : 'its boot sectors are not empty';
 }

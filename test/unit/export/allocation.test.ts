@@ -91,6 +91,12 @@ function fragment(path: string): void {
   execFileSync('debugfs', ['-w', '-f', script, path], { stdio: 'ignore' });
 }
 
+/** Block of the first group's bitmap, by dumpe2fs. */
+function bitmapBlock(path: string): number {
+  const text = execFileSync('dumpe2fs', [path], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+  return Number(/Block bitmap at (\d+)/.exec(text)?.[1]);
+}
+
 describe('ext4 free blocks', () => {
   const kinds: Record<string, string[]> = {
     'ext4 as Debian makes it': ['-t', 'ext4'],
@@ -162,11 +168,42 @@ describe('ext4 free blocks', () => {
     'an absurd block size': (path) => patch(path, 1024 + 0x18, Buffer.from([0xff])),
     'no blocks per group': (path) => patch(path, 1024 + 0x20, Buffer.alloc(4)),
     'a bitmap that disagrees with its count': (path) => {
-      const text = execFileSync('dumpe2fs', [path], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
-      const block = Number(/Block bitmap at (\d+)/.exec(text)?.[1]);
-      patch(path, block * 4096 + 2000, Buffer.from([0x55]));
+      patch(path, bitmapBlock(path) * 4096 + 2000, Buffer.from([0x55]));
     },
     'a bitmap outside of the file system': (path) => patch(path, 4096, Buffer.from([0xff, 0xff, 0xff, 0x7f])),
+    'a partition table in its first sector': (path) =>
+      execFileSync('sfdisk', ['-q', '--wipe', 'never', path], {
+        input: 'label: dos\nstart=2048,size=8192\n',
+        stdio: ['pipe', 'ignore', 'pipe'],
+      }),
+    'a GPT header in its second sector': (path) => patch(path, 512, Buffer.from('EFI PART')),
+    'a copy of a GPT header at its end': (path) => patch(path, 64 * MIB - 512, Buffer.from('EFI PART')),
+    'anything in its boot sectors': (path) => patch(path, 1000, Buffer.from([1])),
+    'a superblock that fails its checksum': (path) => patch(path, 1024 + 0x78, Buffer.from('other name')),
+    'a descriptor that fails its checksum': (path) => patch(path, 4096 + 0x1c, Buffer.from([0x77])),
+    'a bitmap that fails its checksum': (path) => {
+      const bitmap = bitmapBlock(path) * 4096;
+      // The last bits of the padding: not one of the blocks is another than before.
+      patch(path, bitmap + 4095, Buffer.from([0x7f]));
+    },
+    'a mark of ReFS': (path) => patch(path, 0, Buffer.from('\0\0\0ReFS\0')),
+    'a mark of F2FS': (path) => patch(path, 5120, Buffer.from('1020f5f2', 'hex')),
+    'a mark of NILFS2': (path) => patch(path, 64 * MIB - 4096, Buffer.from('0200000000003434', 'hex')),
+    'a mark of GFS2': (path) => patch(path, 65536, Buffer.from('01161970', 'hex')),
+    'a mark of OCFS2': (path) => patch(path, 8192, Buffer.from('OCFSV2')),
+    'a mark of UFS2': (path) => patch(path, 65536 + 1372, Buffer.from('19015419', 'hex')),
+    'a mark of big-endian UFS1': (path) => patch(path, 8192 + 1372, Buffer.from('00011954', 'hex')),
+    'a mark of VMFS': (path) => patch(path, 2 * MIB, Buffer.from('5ef1ab2f', 'hex')),
+    'a mark of VMFS on its volume': (path) => patch(path, MIB, Buffer.from('0dd001c0', 'hex')),
+    'a mark of bcachefs': (path) => patch(path, 4096 + 24, Buffer.from('c68573f666ce90a9', 'hex')),
+    'a mark of JFS': (path) => patch(path, 32768, Buffer.from('JFS1')),
+    'a mark of ReiserFS': (path) => patch(path, 65536 + 0x34, Buffer.from('ReIsEr2Fs')),
+    'a mark of XFS': (path) => patch(path, 0, Buffer.from('XFSB')),
+    'a mark of NTFS': (path) => patch(path, 3, Buffer.from('NTFS    ')),
+    'a mark of exFAT': (path) => patch(path, 3, Buffer.from('EXFAT   ')),
+    'a mark of LUKS2, second header': (path) => patch(path, 0x200000, Buffer.from('SKUL\xba\xbe', 'latin1')),
+    'a mark of md 1.2': (path) => patch(path, 4096, Buffer.from('fc4e2ba9', 'hex')),
+    'a mark of ZFS at the end': (path) => patch(path, 64 * MIB - 96 * 1024, Buffer.from('0cb1ba0000000000', 'hex')),
     'a mark of LUKS': (path) => patch(path, 0, Buffer.from('LUKS\xba\xbe', 'latin1')),
     'a mark of LVM': (path) => patch(path, 512, Buffer.from('LABELONE')),
     'a mark of Btrfs': (path) => patch(path, 65536 + 64, Buffer.from('_BHRfS_M')),
@@ -184,6 +221,84 @@ describe('ext4 free blocks', () => {
       assert.deepEqual(pairs(map.unknown), [[0, 64 * MIB]]);
     });
   }
+
+  const contradictions: Record<string, { options: string[]; damage: (path: string) => void; reason: RegExp }> = {
+    'a superblock copy with another UUID': {
+      options: ['-t', 'ext4'],
+      damage: (path) => patch(path, 128 * MIB + 0x68, Buffer.from([1, 2, 3])),
+      reason: /copy of its superblock in group 1 is another one/,
+    },
+    'data where the copy in group 3 should be': {
+      options: ['-t', 'ext4'],
+      damage: (path) => patch(path, 384 * MIB, Buffer.alloc(4096, 0x42)),
+      reason: /copy of its superblock in group 3 is another one/,
+    },
+    'another count of free blocks than its groups': {
+      options: ['-t', 'ext3'],
+      damage: (path) => patch(path, 1024 + 0xc, Buffer.from([1, 0])),
+      reason: /its groups have \d+ free blocks, its superblock says/,
+    },
+    'a group without a bitmap and no checksums': {
+      options: ['-t', 'ext3'],
+      damage: (path) => patch(path, 4096 + 32 + 0x12, Buffer.from([2])),
+      reason: /group 1 has no bitmap, and nothing vouches for that/,
+    },
+    'a damaged descriptor under uninit_bg': {
+      options: ['-t', 'ext4', '-O', '^metadata_csum,uninit_bg'],
+      damage: (path) => patch(path, 4096 + 64 + 0x1c, Buffer.from([0x77])),
+      reason: /descriptor of group 1 fails its checksum/,
+    },
+    'a group said to have no bitmap by a descriptor that fails its checksum': {
+      options: ['-t', 'ext4'],
+      damage: (path) => patch(path, 4096 + 0x12, Buffer.from([6])),
+      reason: /descriptor of group 0 fails its checksum/,
+    },
+  };
+  for (const [name, { options, damage, reason }] of Object.entries(contradictions)) {
+    it(`frees nothing with ${name}`, () => {
+      const path = image(512 * MIB);
+      mke2fs(path, ['-b', '4096', ...options]);
+      assert.ok(pairs(mapOf(path).free).length > 0);
+      damage(path);
+      const map = mapOf(path);
+      assert.match(map.areas[0]?.found ?? '', reason);
+      assert.deepEqual(pairs(map.free), []);
+    });
+  }
+
+  it('trusts one whose UUID was changed and that was made larger', () => {
+    const path = image(400 * MIB);
+    mke2fs(path, ['-t', 'ext4', '-b', '4096'], '200M');
+    execFileSync('tune2fs', ['-U', 'random', path], { stdio: 'ignore' });
+    execFileSync('e2fsck', ['-f', '-p', path], { stdio: 'ignore' });
+    execFileSync('resize2fs', [path], { stdio: 'ignore' });
+    assert.deepEqual(
+      mapOf(path).areas.map((area) => [area.end, area.found]),
+      [[400 * MIB, 'ext4']],
+    );
+  });
+
+  it('frees nothing of a partition that is the raw disk of another machine now', () => {
+    const inner = image(300 * MIB);
+    mke2fs(inner, ['-t', 'ext4', '-b', '4096']);
+    execFileSync('sfdisk', ['-q', '--wipe', 'never', inner], {
+      input: 'label: dos\nstart=409600,size=102400\n',
+      stdio: ['pipe', 'ignore', 'pipe'],
+    });
+    patch(inner, 250 * MIB, Buffer.alloc(MIB, 0x42));
+    const disk = image(400 * MIB);
+    execFileSync('sfdisk', ['-q', disk], {
+      input: 'label: gpt\nstart=2048,size=614400\n',
+      stdio: ['pipe', 'ignore', 'pipe'],
+    });
+    execFileSync('dd', [`if=${inner}`, `of=${disk}`, 'bs=1M', 'seek=1', 'conv=notrunc,sparse'], { stdio: 'ignore' });
+    const map = mapOf(disk);
+    assert.deepEqual(
+      map.areas.map((area) => area.found),
+      ['unknown: a partition table of its own'],
+    );
+    assert.deepEqual(pairs(map.free), []);
+  });
 
   it('never throws and never frees outside of the disk on random superblocks', () => {
     const path = image(8 * MIB);
