@@ -185,8 +185,10 @@ export type CopyDiskState = Static<typeof CopyDiskState>;
 export const ConvertOptions = Type.Object({
   /** `keep` leaves the guest's addresses; `dhcp` makes every NIC ask for one, the old file kept beside. */
   network: Type.Union([Type.Literal('keep'), Type.Literal('dhcp')]),
-  /** NICs as the source had them and as the target will: the name is pinned to the MAC. */
-  nics: Type.Array(Type.Object({ name: Type.String(), mac: Type.String() })),
+  /** NICs as the source had them and as the target will: the name is pinned to the MAC. `pathNames` as in SourceNic. */
+  nics: Type.Array(
+    Type.Object({ name: Type.String(), pathNames: Type.Optional(Type.Array(Type.String())), mac: Type.String() }),
+  ),
   firmware: Type.Union([Type.Literal('bios'), Type.Literal('uefi')]),
 });
 export type ConvertOptions = Static<typeof ConvertOptions>;

@@ -23,6 +23,11 @@ interface Nic {
   mac: string;
 }
 
+interface SourceNic extends Nic {
+  /** Names that udev's rules may have given it in the guest, the most likely one first. */
+  pathNames?: readonly string[];
+}
+
 export const nicNames: ConversionStep = {
   name: 'nic-names',
   async applies(guest) {
@@ -31,7 +36,7 @@ export const nicNames: ConversionStep = {
   async apply(guest) {
     const { root } = guest;
     const rules = (await readText(root, PERSISTENT_RULES)) ?? '';
-    const nics = guest.options.nics.map((nic) => ({ name: nic.name, mac: nic.mac.toLowerCase() }));
+    const nics = guest.options.nics.map((nic) => ({ ...nic, mac: nic.mac.toLowerCase() }));
     const plan = planNames(nics, await configuredNames(root), persistentNames(rules));
     const own = await macsOfLinkFiles(root);
     const systemd = await systemdVersion(root);
@@ -55,23 +60,33 @@ export const nicNames: ConversionStep = {
 };
 
 /**
- * Which name each MAC keeps. The source's names come from the agent, whose kernel may have called a NIC otherwise than
- * the guest did; the guest's own configuration is therefore asked first. Pure.
+ * Which name each MAC keeps. The agent's kernel may have called a NIC otherwise than the guest did; the guest's own
+ * configuration therefore chooses among the names that udev may have given the NIC there. Pure.
  */
 export function planNames(
-  nics: readonly Nic[],
+  nics: readonly SourceNic[],
   configured: ReadonlySet<string>,
   persistent: ReadonlyMap<string, string>,
 ): { pinned: Nic[]; notes: string[] } {
   const pinned: Nic[] = [];
-  const open: Nic[] = [];
+  const unruled: SourceNic[] = [];
   for (const nic of nics) {
     const ruled = persistent.get(nic.mac);
     if (ruled !== undefined) pinned.push({ name: ruled, mac: nic.mac });
-    else if (configured.has(nic.name)) pinned.push(nic);
-    else open.push(nic);
+    else unruled.push(nic);
   }
+  const chosen = choosePathNames(unruled, configured, new Set(pinned.map((nic) => nic.name)));
+  for (const [{ mac }, name] of chosen) pinned.push({ name, mac });
   const taken = new Set(pinned.map((nic) => nic.name));
+  const open: Nic[] = [];
+  for (const nic of unruled.filter((each) => !chosen.has(each))) {
+    const { name, mac } = nic;
+    if (configured.has(name) && !taken.has(name)) pinned.push({ name, mac });
+    else open.push({ name, mac });
+  }
+  for (const nic of pinned) taken.add(nic.name);
+  // A second name for a NIC that has one (from an older configuration) is not another NIC's.
+  for (const nic of chosen.keys()) for (const name of nic.pathNames ?? []) taken.add(name);
   const free = [...configured].filter((name) => isHardwareName(name) && !taken.has(name));
   const notes: string[] = [];
   const [single] = open;
@@ -89,6 +104,33 @@ export function planNames(
     }
   }
   return { pinned, notes };
+}
+
+/**
+ * A configured name belongs to the NIC that may have it. Of several such names the NIC has the most likely one, unless
+ * that may be another NIC's too: such a name goes to nobody until the others' own names leave only one NIC for it.
+ */
+function choosePathNames(
+  nics: readonly SourceNic[],
+  configured: ReadonlySet<string>,
+  taken: ReadonlySet<string>,
+): Map<SourceNic, string> {
+  const chosen = new Map<SourceNic, string>();
+  const used = new Set(taken);
+  const candidates = (nic: SourceNic): string[] =>
+    (nic.pathNames ?? []).filter((name) => configured.has(name) && !used.has(name));
+  for (let found = true; found; ) {
+    found = false;
+    for (const nic of nics.filter((each) => !chosen.has(each))) {
+      const [name] = candidates(nic);
+      const others = nics.filter((other) => other !== nic && !chosen.has(other));
+      if (name === undefined || others.some((other) => candidates(other).includes(name))) continue;
+      chosen.set(nic, name);
+      used.add(name);
+      found = true;
+    }
+  }
+  return chosen;
 }
 
 /** MAC -> NAME of the rules that udev's persistent-net-generator wrote (Debian up to 8, and whoever kept the file). */

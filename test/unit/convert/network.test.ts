@@ -33,6 +33,57 @@ void test('a NIC is not paired with a name by guessing', () => {
   assert.match(plan.notes.join(), /enp0s3, and it is not known which/);
 });
 
+void test("several NICs have the configured ones among the names that udev may give them, whatever the agent's kernel calls them", () => {
+  const nics = [
+    { name: 'eth0', pathNames: ['eno7', 'ens4', 'enp0s4'], mac: MAC1 },
+    { name: 'eth1', pathNames: ['ens3', 'enp0s3'], mac: MAC2 },
+  ];
+  const cases: [string[], [string | undefined, string | undefined]][] = [
+    [
+      ['enp0s3', 'ens4', 'br0'],
+      ['ens4', 'enp0s3'],
+    ],
+    // The most likely of several.
+    [
+      ['enp0s4', 'eno7', 'ens3'],
+      ['eno7', 'ens3'],
+    ],
+    // A name that is the one's is not given to the other one because that is the last.
+    [
+      ['ens4', 'eno7'],
+      ['eno7', undefined],
+    ],
+    // What remains is one name for one NIC.
+    [
+      ['ens4', 'eth5'],
+      ['ens4', 'eth5'],
+    ],
+    // The guest keeps the kernel's names, of which the agent's are the best guess.
+    [
+      ['eth0', 'eth1'],
+      ['eth0', 'eth1'],
+    ],
+  ];
+  for (const [configured, names] of cases) {
+    const { pinned } = planNames(nics, new Set(configured), NONE);
+    const named = new Map(pinned.map((nic) => [nic.mac, nic.name]));
+    assert.deepEqual([named.get(MAC1), named.get(MAC2)], names, configured.join());
+  }
+});
+
+void test('a name that two NICs may have belongs to the one that has no other', () => {
+  const nics = [
+    { name: 'eth0', pathNames: ['ens4', 'enp1s0'], mac: MAC1 },
+    { name: 'eth1', pathNames: ['eno1', 'ens4'], mac: MAC2 },
+  ];
+  const pinned = (...configured: string[]): unknown => planNames(nics, new Set(configured), NONE).pinned;
+  assert.deepEqual(pinned('ens4', 'eno1'), [
+    { name: 'eno1', mac: MAC2 },
+    { name: 'ens4', mac: MAC1 },
+  ]);
+  assert.deepEqual(pinned('ens4'), []);
+});
+
 void test('a NIC without any configuration keeps a predictable name only', () => {
   assert.deepEqual(planNames([{ name: 'eno1', mac: MAC1 }], new Set(), NONE).pinned, [{ name: 'eno1', mac: MAC1 }]);
   assert.deepEqual(planNames([{ name: 'eth0', mac: MAC1 }], new Set(), NONE).pinned, []);
