@@ -1,22 +1,22 @@
 import { fromWire, RehostError } from '../../api/errors.ts';
 import type { JobContext } from '../context.ts';
+import { transferVmName } from '../names.ts';
 import { Patience } from '../patience.ts';
 import { releaseSource } from '../release.ts';
 import { pause } from '../wait.ts';
 
-const POLL_MS = 1000;
 const AWAY_MAX_MS = 180_000;
 
 /** The receiver re-reads the replicas past every cache and compares with the hashes that the agent took while serving. */
 export async function verify(context: JobContext): Promise<void> {
-  const { job, deps, signal } = context;
+  const { job, deps, hypervisor, signal } = context;
   if (job.replicaVerified) {
     context.detail('verified in the earlier attempt');
     return;
   }
   const away = new Patience(AWAY_MAX_MS, 'RECEIVER_LOST', 'The transfer VM has not answered');
   while (!(await away.attempt(() => deps.receivers.get(job.id)?.request('verify.start', { jobId: job.id })))) {
-    await pause(POLL_MS, signal);
+    await pause(context.pollMs, signal);
   }
   let before = { at: Date.now(), bytes: 0 };
   for (;;) {
@@ -37,6 +37,11 @@ export async function verify(context: JobContext): Promise<void> {
         throw new RehostError('RECEIVER_LOST', 'The receiver was started anew and has lost its copy.');
       if (status.progress === 'done') {
         job.manifests = status.manifests;
+        if ((await hypervisor.driver.cacheMode(transferVmName(job.id))) === 'writeback') {
+          job.warnings.push(
+            `Pool '${job.pool}' takes no direct I/O: the re-read may have come from the hypervisor's memory instead of its disk.`,
+          );
+        }
         job.replicaVerified = true;
         context.detail(
           `${status.checkedBytes} bytes re-read, ${status.manifests.map((m) => `${m.disk} sha256:${m.sha256.slice(0, 16)}`).join(', ')}`,
@@ -45,7 +50,7 @@ export async function verify(context: JobContext): Promise<void> {
         break;
       }
     }
-    await pause(POLL_MS, signal);
+    await pause(context.pollMs, signal);
   }
   // The copy is complete and proven: the source is free from here on.
   await releaseSource(context);
