@@ -7,7 +7,13 @@ import { basename, dirname } from 'node:path';
 import { KEPT_SUFFIX, keepOriginal, kindOf, readText, removeFile, replaceKeeping } from '../guest-files.ts';
 import type { ConversionStep } from '../step.ts';
 import { resetInstallDevices } from './debconf.ts';
-import { convertBlsEntry, convertCmdlineFile, convertDefaultGrub, convertGrubCfg } from './grub-text.ts';
+import {
+  convertBlsEntry,
+  convertCmdlineFile,
+  convertDefaultGrub,
+  convertGrubCfg,
+  convertGrubSnippet,
+} from './grub-text.ts';
 import type { CommandLineChange, KnownVolumes } from './kernel-command-line.ts';
 import { filesIn } from './network-names.ts';
 
@@ -25,6 +31,8 @@ export async function bootConfigs(root: string): Promise<[string, Convert][]> {
   ];
   const found: [string, Convert][] = [];
   for (const [path, convert] of fixed) if ((await kindOf(root, path)) === 'file') found.push([path, convert]);
+  // grub-mkconfig reads no other names there.
+  for (const path of await filesIn(root, '/etc/default/grub.d', '.cfg')) found.push([path, convertGrubSnippet]);
   for (const folder of ['/boot/loader/entries', '/boot/efi/loader/entries', '/efi/loader/entries']) {
     for (const path of await filesIn(root, folder, '.conf')) found.push([path, convertBlsEntry]);
   }

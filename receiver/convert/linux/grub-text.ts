@@ -26,21 +26,46 @@ export function convertCmdlineFile(text: string, known: KnownVolumes): CommandLi
  * GRUB_CMDLINE_LINUX, which every menu entry gets; and roots by UUID again.
  */
 export function convertDefaultGrub(text: string, known: KnownVolumes): CommandLineChange {
+  const settings = convertSettings(text, known);
+  if (NAMES_CONSOLE.test(settings.text)) return settings;
+  const console = addConsole(settings.text);
+  if (console) return { text: console.text, notes: [...settings.notes, ...console.notes] };
+  const { text: words, notes } = withSerialConsole('');
+  const begin = /(?:^|\n)$/.test(settings.text) ? settings.text : `${settings.text}\n`;
+  return {
+    text: `${begin}GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX ${words}"\n`,
+    notes: [...settings.notes, ...notes],
+  };
+}
+
+/**
+ * A file of /etc/default/grub.d, which is read after /etc/default/grub: the same, but the console is only added where
+ * the file sets GRUB_CMDLINE_LINUX anew, without what was in it.
+ */
+export function convertGrubSnippet(text: string, known: KnownVolumes): CommandLineChange {
+  const settings = convertSettings(text, known);
+  if (NAMES_CONSOLE.test(settings.text) || /\$\{?GRUB_CMDLINE_LINUX\b/.test(settings.text)) return settings;
+  const console = addConsole(settings.text);
+  return console ? { text: console.text, notes: [...settings.notes, ...console.notes] } : settings;
+}
+
+const NAMES_CONSOLE = /^\s*(?:export\s+)?GRUB_CMDLINE_LINUX\w*=.*\bconsole=ttyS0\b/m;
+
+/** The devices in all command lines, and roots by UUID again. */
+function convertSettings(text: string, known: KnownVolumes): CommandLineChange {
   const variable = /^(\s*(?:export\s+)?GRUB_CMDLINE_LINUX(?:_DEFAULT|_RECOVERY)?=)(.*)$/;
   const devices = editLines(text, variable, (value) => withStableDevices(value, known));
   const notes = [...devices.notes];
-  let result = devices.text;
-  if (!/^\s*(?:export\s+)?GRUB_CMDLINE_LINUX\w*=.*\bconsole=ttyS0\b/m.test(result)) {
-    const console = addConsole(result);
-    result = console.text;
-    notes.push(...console.notes);
-  }
-  const byUuid = result.replaceAll(/^(\s*GRUB_DISABLE_(?:LINUX_UUID|UUID)=)(?:"true"|'true'|true)[ \t]*$/gm, '$1false');
-  if (byUuid !== result) notes.push('GRUB names the root by UUID again');
+  const byUuid = devices.text.replaceAll(
+    /^(\s*GRUB_DISABLE_(?:LINUX_UUID|UUID)=)(?:"true"|'true'|true)[ \t]*$/gm,
+    '$1false',
+  );
+  if (byUuid !== devices.text) notes.push('GRUB names the root by UUID again');
   return { text: byUuid, notes };
 }
 
-function addConsole(text: string): CommandLineChange {
+/** In the first value of GRUB_CMDLINE_LINUX that is plain text; undefined when there is none. */
+function addConsole(text: string): CommandLineChange | undefined {
   let done = false;
   const edited = editLines(text, /^(\s*(?:export\s+)?GRUB_CMDLINE_LINUX=)(.*)$/, (value) => {
     const quoted = /^(["'])(.*)\1(\s*(?:#.*)?)$/.exec(value);
@@ -53,10 +78,7 @@ function addConsole(text: string): CommandLineChange {
     const quote = quoted?.[1] ?? '"';
     return { text: `${quote}${change.text}${quote}${quoted?.[3] ?? ''}`, notes: change.notes };
   });
-  if (done) return edited;
-  const change = withSerialConsole('');
-  const begin = text === '' || text.endsWith('\n') ? text : `${text}\n`;
-  return { text: `${begin}GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX ${change.text}"\n`, notes: change.notes };
+  return done ? edited : undefined;
 }
 
 function convertLine(line: string, known: KnownVolumes): CommandLineChange {

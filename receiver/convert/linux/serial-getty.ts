@@ -38,8 +38,8 @@ async function hasSystemd({ root }: Guest): Promise<boolean> {
 async function reachedByGenerator(guest: Guest): Promise<boolean> {
   if (!(await hasSystemd(guest))) return false;
   for (const [path] of await bootConfigs(guest.root)) {
-    // /etc/default/grub alone starts nothing: it is what grub.cfg is made from.
-    if (path === '/etc/default/grub') continue;
+    // /etc/default/grub and its grub.d start nothing: they are what grub.cfg is made from.
+    if (path.startsWith('/etc/default/')) continue;
     if (/\bconsole=ttyS0\b/.test((await readText(guest.root, path)) ?? '')) return true;
   }
   return false;

@@ -108,6 +108,24 @@ void test('convert converts a root on XFS and one on a btrfs subvolume', async (
   }
 });
 
+void test('convert changes the files of /etc/default/grub.d that grub-mkconfig reads, and no others', async () => {
+  const line = 'GRUB_CMDLINE_LINUX="root=/dev/sda"\n';
+  const folder = 'etc/default/grub.d';
+  const disk = await smallDisk('ext4', { ...DEBIAN, [`${folder}/50-x.cfg`]: line, [`${folder}/README`]: line });
+  await using(disk, async () => {
+    await convert(disk);
+    await mounted(disk.loop.device, async (point) => {
+      const text = async (name: string): Promise<string> => await readFile(join(point, folder, name), 'utf8');
+      assert.match(
+        await text('50-x.cfg'),
+        /^GRUB_CMDLINE_LINUX="root=UUID=[0-9a-f-]{36} console=ttyS0,115200 console=tty0"\n$/,
+      );
+      assert.equal(await text('50-x.cfg.rehost-orig'), line);
+      assert.equal(await text('README'), line);
+    });
+  });
+});
+
 void test('convert says what it found instead of a Debian', async () => {
   const fedora = await smallDisk('ext4', { 'etc/os-release': 'ID=fedora\nPRETTY_NAME="Fedora Linux 42"\n' });
   await using(fedora, async () => {

@@ -2,7 +2,12 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { resetInstallDevices } from '../../../receiver/convert/linux/debconf.ts';
 import { chooseVendor } from '../../../receiver/convert/linux/efi-fallback.ts';
-import { convertBlsEntry, convertDefaultGrub, convertGrubCfg } from '../../../receiver/convert/linux/grub-text.ts';
+import {
+  convertBlsEntry,
+  convertDefaultGrub,
+  convertGrubCfg,
+  convertGrubSnippet,
+} from '../../../receiver/convert/linux/grub-text.ts';
 import { withSerialConsole, withStableDevices } from '../../../receiver/convert/linux/kernel-command-line.ts';
 import { withSerialLogin } from '../../../receiver/convert/linux/serial-getty.ts';
 import { ROOT as rootVolume, VOLUMES as volumes } from './volumes.ts';
@@ -82,6 +87,21 @@ void test('/etc/default/grub keeps quotes, comments and what a shell computes', 
     const { text } = convertDefaultGrub(before, KNOWN);
     assert.match(text, after);
     assert.equal(convertDefaultGrub(text, KNOWN).text, text, 'a second time changes nothing');
+  }
+});
+
+void test('a file of /etc/default/grub.d gets its devices, and a console where it replaces the command line', () => {
+  const cases: [string, string][] = [
+    ['GRUB_CMDLINE_LINUX_DEFAULT="root=/dev/sda2 quiet"\n', `GRUB_CMDLINE_LINUX_DEFAULT="root=${ROOT} quiet"\n`],
+    ['GRUB_CMDLINE_LINUX="net.ifnames=0"\n', 'GRUB_CMDLINE_LINUX="net.ifnames=0 console=ttyS0,115200 console=tty0"\n'],
+    ['GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX quiet"\n', 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX quiet"\n'],
+    ['GRUB_CMDLINE_LINUX="console=tty0 console=ttyS0,9600"', 'GRUB_CMDLINE_LINUX="console=tty0 console=ttyS0,9600"'],
+    ['GRUB_DISABLE_LINUX_UUID=true', 'GRUB_DISABLE_LINUX_UUID=false'],
+    ['GRUB_TIMEOUT=1', 'GRUB_TIMEOUT=1'],
+  ];
+  for (const [before, after] of cases) {
+    assert.equal(convertGrubSnippet(before, KNOWN).text, after);
+    assert.equal(convertGrubSnippet(after, KNOWN).text, after, 'a second time changes nothing');
   }
 });
 
