@@ -1,6 +1,6 @@
 /**
  * The agent image: runs the agent on a source machine that was booted into it, whatever hardware that is. Drivers of disk
- * controllers, network cards, USB and keyboards; none for file systems, RAID sets, volume managers or device-mapper: what
+ * controllers, network cards, USB and keyboards; none for a disk's file systems, RAID sets, volume managers or device-mapper: what
  * the image cannot load cannot activate or change anything on the source. No firmware files: a card that needs one to
  * start is not driven.
  */
@@ -115,5 +115,5 @@ export const agent: Recipe = {
     },
   },
   programs: [],
-  modules: [...storage, ...network, ...usbAndConsole, ...buses],
+  modules: [...storage, ...network, ...usbAndConsole, ...buses, 'efivarfs'],
 };

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import {
+  copyFileSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
@@ -28,6 +29,7 @@ interface Runtime {
   addresses: string[];
   availableBytes: number;
   missingTools: string[];
+  guest: string[] | null;
   activating: string[];
   blocks: Record<string, boolean>;
 }
@@ -108,13 +110,23 @@ void test('images: the transfer image proves that a host can run it, in one line
 void test('images: the transfer image runs Node, koffi, OpenSSL and xxHash in 512 MiB with an address by DHCP', async () => {
   const machine = new Machine({ ...image('transfer'), memoryMiB: 512, args: nic('virtio-net-pci') });
   try {
+    const started = await machine.says(/REHOST-STARTED (\{.*\})/);
+    console.log(`transfer: program's first line after ${machine.seconds.toFixed(1)} s: ${started}`);
     const found = await runtime(machine);
     const mib = Math.round(found.availableBytes / 1024 / 1024);
-    console.log(`transfer: program after ${machine.seconds.toFixed(1)} s, ${mib} MiB of 512 available beside it`);
+    console.log(
+      `transfer: with an address after ${machine.seconds.toFixed(1)} s, ${mib} MiB of 512 available beside it`,
+    );
     assert.deepEqual([found.context, found.worker, found.missingTools], [true, true, []]);
     // XXH3_64bits over 4096 zero bytes; the same by `head -c 4096 /dev/zero | xxh3sum`.
     assert.equal(found.xxh3, '10653106456947493306');
     assert.deepEqual(found.addresses, ['10.0.2.15/24']);
+    // chown, dac_override, fowner and fsetid (linux/capability.h), and nothing that could be had back.
+    assert.deepEqual(found.guest, [
+      'root: busybox dev proc run sys',
+      'CapEff:\t000000000000001b',
+      'CapBnd:\t0000000000000000',
+    ]);
     await machine.says(/rehost: the program ended with 0 after \d+ s; starting it again in 0 s/);
     await runtime(machine, /REHOST-RUNTIME.*REHOST-RUNTIME (\{.*?\})\r?\n/s);
   } finally {
@@ -138,6 +150,35 @@ void test('images: an address on the config disk is set instead of asking for on
     const found = await runtime(machine);
     console.log(`transfer: program with a config disk after ${machine.seconds.toFixed(1)} s`);
     assert.deepEqual(found.addresses, ['10.0.2.77/24']);
+  } finally {
+    await machine.destroy();
+  }
+});
+
+void test('images: the agent image starts its program without a network, and shows the variables of UEFI firmware', async () => {
+  const vars = join(work, 'vars');
+  copyFileSync('/usr/share/OVMF/OVMF_VARS_4M.fd', vars);
+  const flash = (unit: number, file: string): string[] => ['-drive', `if=pflash,format=raw,unit=${unit},${file}`];
+  const machine = new Machine({
+    ...image('agent'),
+    memoryMiB: 1024,
+    // The firmware of which Secure Boot is a part, with no keys: it is off, and says so.
+    args: [
+      ...['-machine', 'smm=on'],
+      ...flash(0, 'readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.secboot.fd'),
+      ...flash(1, `file=${vars}`),
+    ],
+  });
+  try {
+    const started: unknown = JSON.parse(await machine.says(/REHOST-STARTED (\{.*\})/));
+    console.log(`agent on UEFI: program after ${machine.seconds.toFixed(1)} s: ${JSON.stringify(started)}`);
+    // Attributes BOOTSERVICE_ACCESS and RUNTIME_ACCESS, value 0.
+    assert.deepEqual((started as { secureBoot: unknown }).secureBoot, [6, 0, 0, 0, 0]);
+    assert.doesNotMatch(
+      machine.console,
+      /rehost: /,
+      'the init script waited for nothing and had nothing to complain of',
+    );
   } finally {
     await machine.destroy();
   }

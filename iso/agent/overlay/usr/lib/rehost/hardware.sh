@@ -3,6 +3,14 @@
 # A controller's driver brings up devices that need drivers of their own; more steps than this no machine has.
 COLDPLUG_ROUNDS=8
 
+# Whether Secure Boot is on is a variable of UEFI firmware. Read-only: nothing of the source changes.
+mount_firmware_variables() {
+	[ -d /sys/firmware/efi ] || return 0
+	modprobe -q efivarfs
+	mount -t efivarfs -o ro,nosuid,nodev,noexec efivarfs /sys/firmware/efi/efivars ||
+		say 'the variables of the firmware cannot be read'
+}
+
 # One name per line of everything that waits for or has a driver.
 modaliases() {
 	find /sys/devices -name modalias -exec cat {} + 2>/dev/null | sort -u

@@ -4,8 +4,6 @@ umask 022
 
 # Clocks that stand before this have lost their battery; the pinned certificates are valid from 2000 on, seconds since 1970.
 CLOCK_EARLIEST=1735689600
-# The program starts without a network after this, tenths of a second: it dials again by itself.
-NETWORK_WAIT=150
 # Between two starts of the program at most, and how long it must have run to be called well, seconds.
 RESTART_WAIT_MAX=30
 RESTART_WELL=60
@@ -69,22 +67,12 @@ start_dhcp() {
 	udhcpc -f -i "$1" -t 5 -T 2 -A 5 -s /usr/lib/rehost/udhcpc.sh >/dev/null 2>&1 &
 }
 
+# Goes on in the background: the program starts at once and waits for an address itself.
 start_network() {
 	ip link set lo up
 	for link in /sys/class/net/*; do
 		start_dhcp "${link##*/}"
 	done
-}
-
-# Until the first link has an address.
-wait_for_network() {
-	tenths=0
-	while [ "$tenths" -lt "$NETWORK_WAIT" ]; do
-		[ -n "$(ls /run/lease)" ] && return 0
-		sleep 0.1
-		tenths=$((tenths + 1))
-	done
-	say 'no network yet; going on without'
 }
 
 # Runs the program for ever. The first restart follows at once, then the waits double.

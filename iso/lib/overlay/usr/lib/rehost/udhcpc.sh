@@ -32,7 +32,6 @@ configure() {
 		[ -z "$domain" ] || echo "search $domain"
 		for server in $dns; do echo "nameserver $server"; done
 	} >"$lease.new"
-	# Its presence says that this link has an address.
 	mv "$lease.new" "$lease"
 	write_resolv_conf
 }

@@ -37,7 +37,6 @@ static_network() {
 		ip -4 addr add "$address" broadcast + dev "$link" || return 1
 		gateway=$(network_string "$disk" gateway)
 		[ -z "$gateway" ] || ip -4 route add default via "$gateway" dev "$link"
-		: >"/run/lease/$link"
 		return 0
 	done
 	return 1
