@@ -87,6 +87,8 @@ const DEAD_PEER_MS = 30_000;
 
 export const POLLIN = 0x001;
 export const POLLOUT = 0x004;
+/** The peer sends nothing any more (<asm-generic/poll.h>). */
+export const POLLRDHUP = 0x2000;
 
 /** `sockaddr_in` or `sockaddr_in6` of an IP address, with `%scope` where it is link-local. Names are not looked up. */
 function socketAddress(host: string, port: number): Uint8Array {

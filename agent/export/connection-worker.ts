@@ -2,7 +2,7 @@
  * Thread of one data connection: gets a connection, proves itself, serves it, and begins again until it is told to stop.
  * Every call blocks in slices, so that the order to stop is seen within a fraction of a second.
  */
-import { parentPort, workerData } from 'node:worker_threads';
+import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { RehostError, toWire, type WireError } from '../../appliance/api/errors.ts';
 import { HANDSHAKE_DEADLINE_MS } from '../../appliance/api/transfer.ts';
 import { SysError } from '../../native/errors.ts';
@@ -13,6 +13,7 @@ import {
   makeBlocking,
   PlainStream,
   POLLIN,
+  POLLRDHUP,
   pollSockets,
   tune,
 } from '../../native/socket.ts';
@@ -22,11 +23,13 @@ import { AllocationMap } from './allocation/map.ts';
 import { MessageIo } from './io.ts';
 import { ClientFault, type Negotiated, negotiate } from './negotiate.ts';
 import { openDisk } from './open-disk.ts';
-import { type ConnectionReport, type ConnectionWork, Counters, StopFlag } from './shared.ts';
+import { type ConnectionReport, type ConnectionWork, Counters, type MapMessage, StopFlag } from './shared.ts';
 import { Transmission } from './transmit.ts';
 
 const BACKOFF_FIRST_MS = 100;
 const BACKOFF_MAX_MS = 5_000;
+/** A map that is read is noticed within this, ms. */
+const MAP_SLICE_MS = 20;
 
 /** The peer of the last connection chose an export. */
 let served = false;
@@ -37,7 +40,8 @@ class Stopped extends Error {}
 const work = workerData as ConnectionWork;
 const stop = new StopFlag(work.stop);
 const counters = new Counters(work.disks.length, work.counters);
-const maps = work.maps.map((lists) => new AllocationMap(lists));
+const maps = new Map<number, AllocationMap>();
+for (const message of work.maps) takeMap(message);
 
 function report(message: ConnectionReport): void {
   parentPort?.postMessage(message);
@@ -45,6 +49,30 @@ function report(message: ConnectionReport): void {
 
 function checkStop(): void {
   if (stop.isSet) throw new Stopped();
+}
+
+function takeMap({ disk, map }: MapMessage): void {
+  maps.set(disk, new AllocationMap(map));
+}
+
+/** Waits until the disk's map is read, which takes minutes on large disks, as long as the peer does so too. */
+function awaitMap(disk: number, fd: number): AllocationMap {
+  for (;;) {
+    // This thread is always in a blocking call, so that no event would bring the message.
+    for (
+      let news = parentPort && receiveMessageOnPort(parentPort);
+      news;
+      news = parentPort && receiveMessageOnPort(parentPort)
+    ) {
+      takeMap(news.message as MapMessage);
+    }
+    const map = maps.get(disk);
+    if (map) return map;
+    checkStop();
+    if (pollSockets([{ fd, events: POLLRDHUP }], MAP_SLICE_MS)[0] !== 0) {
+      throw new StreamError('closed', 'The peer left before the map of its disk was read.');
+    }
+  }
 }
 
 /** A connected socket, or undefined after a slice without one. The caller owns it. */
@@ -110,9 +138,8 @@ function serve(fd: number, tls: TlsContext): void {
 function transmit(io: MessageIo, negotiated: Negotiated, count: () => void): void {
   const index = work.disks.findIndex(({ disk }) => disk === negotiated.name);
   const disk = work.disks[index];
-  const map = maps[index];
-  if (!disk || !map) throw new RehostError('INTERNAL', `No disk '${negotiated.name}'.`);
-  const reader = openDisk(disk, map);
+  if (!disk) throw new RehostError('INTERNAL', `No disk '${negotiated.name}'.`);
+  const reader = openDisk(disk, awaitMap(index, io.stream.fd));
   let read = 0;
   const progress = (): void => {
     counters.addRead(index, reader.readBytes - read);

@@ -6,13 +6,13 @@ import { fromWire, RehostError, toWire, type WireError } from '../../appliance/a
 import { dataPsk } from '../../appliance/api/psk.ts';
 import { CONNECTIONS_MAX, TOKEN_BYTES } from '../../appliance/api/transfer.ts';
 import { closeSocket, listen } from '../../native/socket.ts';
-import type { MapLists } from './allocation/map.ts';
 import {
   type AllocationReport,
   type ConnectionReport,
   type ConnectionWork,
   Counters,
   type ExportDisk,
+  type MapMessage,
   type Meeting,
   StopFlag,
 } from './shared.ts';
@@ -55,7 +55,10 @@ export interface ExportSession {
   readonly mapped: Promise<AreaFound[]>;
 }
 
-/** Dials the receiver and serves until `stop`, dialling again with growing pauses when a connection breaks. */
+/**
+ * Dials the receiver and serves until `stop`, dialling again with growing pauses when a connection breaks. It dials at once;
+ * a connection's first request is answered when the map of its disk is read.
+ */
 export function startExport(order: ExportOptions): ExportSession {
   return new Session(order, { kind: 'dial', address: order.address, port: order.port });
 }
@@ -101,7 +104,11 @@ class Session implements ExportSession {
   readonly #stop = new StopFlag();
   readonly #workers = new Set<Worker>();
   readonly #restarts = new Set<NodeJS.Timeout>();
+  readonly #servers = new Set<Worker>();
+  readonly #maps: MapMessage[] = [];
   #mapper: Worker | undefined;
+  /** A disk that cannot be served: what the connections say then is only its consequence. */
+  #mapError: WireError | undefined;
   #connections = 0;
   #goodbye = false;
   #error: WireError | null = null;
@@ -117,19 +124,19 @@ class Session implements ExportSession {
       order.jobId,
       order.disks.map(({ disk }) => disk),
     );
-    this.mapped = this.#map().then(({ maps, areas }) => {
-      for (let i = 0; i < order.connections && !this.#stop.isSet; i++) this.#connect(psk, maps);
-      return areas;
-    });
+    this.mapped = this.#map();
     // The failure shows in `status`; whoever waits for `mapped` gets it as well.
     this.mapped.catch((error: unknown) => {
-      if (!this.#stop.isSet) this.#error = toWire(error);
+      if (this.#stop.isSet) return;
+      this.#mapError = toWire(error);
+      this.#stop.set();
     });
+    for (let i = 0; i < order.connections; i++) this.#connect(psk);
   }
 
   status(): ExportStatus {
     return {
-      running: !this.#stop.isSet,
+      running: this.#stopped === undefined,
       connections: this.#connections,
       wireBytes: this.#counters.wire,
       exports: this.#order.disks.map(({ disk, sizeBytes }, index) => ({
@@ -137,7 +144,7 @@ class Session implements ExportSession {
         sizeBytes,
         readBytes: this.#counters.read(index),
       })),
-      error: this.#error,
+      error: this.#mapError ?? this.#error,
     };
   }
 
@@ -154,14 +161,21 @@ class Session implements ExportSession {
     await Promise.all([...this.#workers].map((worker) => ended(worker)));
   }
 
-  #map(): Promise<Extract<AllocationReport, { kind: 'maps' }>> {
+  #map(): Promise<AreaFound[]> {
     const worker = startWorker('allocation', { disks: this.#order.disks });
     this.#workers.add(worker);
     this.#mapper = worker;
+    const found: AreaFound[] = [];
     return new Promise((resolve, reject) => {
-      worker.once('message', (message: AllocationReport) => {
-        if (message.kind === 'maps') resolve(message);
-        else reject(fromWire(message.error));
+      worker.on('message', (message: AllocationReport) => {
+        if (message.kind === 'failed') reject(fromWire(message.error));
+        else if (message.kind === 'done') resolve(found);
+        else {
+          found.push(...message.areas);
+          const map = { disk: message.disk, map: message.map };
+          this.#maps.push(map);
+          for (const server of this.#servers) server.postMessage(map);
+        }
       });
       worker.once('error', reject);
       worker.once('exit', () => {
@@ -172,18 +186,19 @@ class Session implements ExportSession {
     });
   }
 
-  #connect(psk: { identity: string; key: Buffer }, maps: readonly MapLists[]): void {
+  #connect(psk: { identity: string; key: Buffer }): void {
     const work: ConnectionWork = {
       meeting: this.#meeting,
       identity: psk.identity,
       key: psk.key,
       disks: this.#order.disks,
-      maps,
+      maps: this.#maps,
       counters: this.#counters.shared,
       stop: this.#stop.shared,
     };
     const worker = startWorker('connection', work);
     this.#workers.add(worker);
+    this.#servers.add(worker);
     let up = false;
     worker.on('message', (message: ConnectionReport) => {
       if (message.kind === 'up') {
@@ -205,11 +220,12 @@ class Session implements ExportSession {
     });
     worker.once('exit', () => {
       this.#workers.delete(worker);
+      this.#servers.delete(worker);
       if (up) this.#connections--;
       if (this.#stop.isSet) return;
       const timer = setTimeout(() => {
         this.#restarts.delete(timer);
-        this.#connect(psk, maps);
+        this.#connect(psk);
       }, RESTART_MS);
       this.#restarts.add(timer);
     });

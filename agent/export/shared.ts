@@ -77,9 +77,17 @@ export interface ConnectionWork {
   identity: string;
   key: Uint8Array;
   disks: readonly ExportDisk[];
-  maps: readonly MapLists[];
+  /** What is read already; the rest comes as MapMessage. */
+  maps: readonly MapMessage[];
   counters: SharedArrayBuffer;
   stop: SharedArrayBuffer;
+}
+
+/** The allocation map of one disk, for the connection workers. */
+export interface MapMessage {
+  /** Index in the session's disks. */
+  disk: number;
+  map: MapLists;
 }
 
 /** What a connection worker reports. */
@@ -96,7 +104,8 @@ export interface AllocationWork {
   disks: readonly ExportDisk[];
 }
 
-/** The one message of allocation-worker.ts. */
+/** What allocation-worker.ts reports: each disk's map as soon as it is read, in the order of the disks, and the end. */
 export type AllocationReport =
-  | { kind: 'maps'; maps: MapLists[]; areas: { disk: string; start: number; end: number; found: string }[] }
+  | { kind: 'map'; disk: number; map: MapLists; areas: { disk: string; start: number; end: number; found: string }[] }
+  | { kind: 'done' }
   | { kind: 'failed'; error: WireError };

@@ -102,7 +102,11 @@ const MARKS: readonly Mark[] = [
 /** UFS has its superblock in one of four places, the magic at byte 1372 of it, in either byte order. */
 function ufsMarks(superblock: number): Mark[] {
   return UFS_MAGICS.flatMap((magic) =>
-    [magic, [...magic].reverse().join('')].map((bytes) => ({ format: 'UFS', at: superblock + 1372, magic: bytes })),
+    [magic, Buffer.from(magic, 'latin1').reverse().toString('latin1')].map((bytes) => ({
+      format: 'UFS',
+      at: superblock + 1372,
+      magic: bytes,
+    })),
   );
 }
 
