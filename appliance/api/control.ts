@@ -244,7 +244,16 @@ export const RECEIVER_METHODS = {
       checkedBytes: Bytes,
       totalBytes: Bytes,
       /** Per disk: SHA-256, hex, over the list of (offset, length, hash). */
-      manifests: Type.Array(Type.Object({ disk: DiskName, sha256: Type.String(), pieces: Bytes, bytes: Bytes })),
+      manifests: Type.Array(
+        Type.Object({
+          disk: DiskName,
+          sha256: Type.String(),
+          pieces: Bytes,
+          bytes: Bytes,
+          /** How it was checked that everything outside of the pieces is zero: read in full, or by samples. */
+          holes: Type.Optional(Type.Union([Type.Literal('read'), Type.Literal('sampled')])),
+        }),
+      ),
       error: MaybeError,
     }),
   },

@@ -113,7 +113,14 @@ export const Job = Type.Object({
   wireBytes: Type.Union([Type.Integer(), Type.Null()]),
   readBytes: Type.Union([Type.Integer(), Type.Null()]),
   manifests: Type.Array(
-    Type.Object({ disk: Type.String(), sha256: Type.String(), pieces: Type.Integer(), bytes: Type.Integer() }),
+    Type.Object({
+      disk: Type.String(),
+      sha256: Type.String(),
+      pieces: Type.Integer(),
+      bytes: Type.Integer(),
+      /** Everything outside of the pieces was read in full as zeros, or by samples only. */
+      holes: Type.Optional(Type.Union([Type.Literal('read'), Type.Literal('sampled')])),
+    }),
   ),
   /** Every block in use was copied and re-read: from here on a retry needs no second copy. */
   replicaVerified: Type.Boolean(),

@@ -8,7 +8,8 @@ const COPIED = 3;
 const ZEROS = 4;
 const FLUSHED = 5;
 const UNFLUSHED = 6;
-const COUNTERS = 7;
+const HOLES = 7;
+const COUNTERS = 8;
 
 /** Written bytes after which somebody flushes, so that not all of a large copy is at stake, bytes. */
 export const FLUSH_EVERY_BYTES = 512 * 1024 * 1024;
@@ -82,6 +83,11 @@ export class Board {
     return Math.floor(before / FLUSH_EVERY_BYTES) !== Math.floor((before + length) / FLUSH_EVERY_BYTES);
   }
 
+  /** So many bytes outside of the pieces are zeroed. */
+  holeZeroed(bytes: number): void {
+    this.#add(HOLES, bytes);
+  }
+
   /** Runs `flush`; what was copied before it began counts as flushed when it returns, and not when it throws. */
   flush(flush: () => void): void {
     const copied = this.#get(COPIED);
@@ -108,6 +114,10 @@ export class Board {
 
   get zeroBytes(): number {
     return this.#get(ZEROS);
+  }
+
+  get holeBytes(): number {
+    return this.#get(HOLES);
   }
 
   get flushedBytes(): number {

@@ -12,10 +12,12 @@ import { type PskCredentials, TlsStream } from '../../native/tls.ts';
 import { openTarget } from '../target/open.ts';
 import type { TargetSpec } from '../target/target.ts';
 import { Board } from './board.ts';
+import { ProgressClock } from './clock.ts';
 import { ALIGN_BYTES, makePlan, type Plan } from './plan.ts';
 import {
   type DiskWork,
   type DoorReport,
+  MAP_DEADLINE_MS,
   type Meeting,
   type PullCommand,
   type PullReport,
@@ -25,8 +27,14 @@ import {
 } from './shared.ts';
 import { Thread } from './thread.ts';
 
-/** Without any piece copied for this long, over all connections and their renewals, the copy fails, ms. */
-const NO_PROGRESS_MS = 120_000;
+/**
+ * How long a copy waits without progress before it fails, ms. `meeting`: until the first connection that has the key.
+ * `mapping`: while a connection waits for a disk's map, which on large rotating disks takes minutes and longer; a dead
+ * connection is noticed by itself. `copying`: without any piece, over all connections and their renewals.
+ * `storing`: while nothing is left but the storage's own work, zeros of the holes and flushes.
+ */
+const BOUNDS = { meeting: 15 * 60_000, mapping: MAP_DEADLINE_MS, copying: 120_000, storing: 10 * 60_000 } as const;
+type Phase = keyof typeof BOUNDS;
 const WATCH_MS = 1_000;
 /** Connections in a row that break the protocol without anything copied in between. */
 const VIOLATIONS_MAX = 5;
@@ -35,15 +43,15 @@ export interface CopyTargetDisk {
   /** Export name: the source disk's name. */
   disk: string;
   sizeBytes: number;
-  /** Its size must be exactly the disk's. */
+  /** At least as large as the disk; what lies behind the disk's end is made zero. */
   target: TargetSpec;
 }
 
 interface CopyBasics {
   disks: readonly CopyTargetDisk[];
   connections: number;
-  /** Instead of 120 s without any piece, ms. */
-  noProgressMs?: number;
+  /** Other bounds than BOUNDS, ms. */
+  bounds?: Partial<Record<Phase, number>>;
 }
 
 export interface CopyOptions extends CopyBasics {
@@ -78,13 +86,13 @@ export interface CopySession {
   readonly finished: Promise<void>;
   /** The disks of a copy that is done. TRANSFER_FAILED when it is not. */
   copied(): CopiedDisk[];
-  /** Ends it, whatever it does; all targets are closed when it resolves. Idempotent. */
+  /** Ends it, whatever it does; all targets are closed when it resolves, but for one whose storage hangs. Idempotent. */
   stop(): Promise<void>;
 }
 
 /** Listens for the agent and copies its exports. REQUEST_INVALID and TARGET_WRITE_FAILED before anything is touched. */
 export function startCopy(options: CopyOptions): CopySession {
-  checkBasics(options);
+  const rooms = checkBasics(options);
   if (options.token.length !== TOKEN_BYTES) {
     throw new RehostError('TOKEN_INVALID', `The token has ${options.token.length} bytes, not ${TOKEN_BYTES}.`);
   }
@@ -94,17 +102,18 @@ export function startCopy(options: CopyOptions): CopySession {
     options.disks.map(({ disk }) => disk),
   );
   const bound = listen(options.listen.host, options.listen.port);
-  return new Copy(options, { kind: 'listen', fd: bound.fd }, psk, bound.port);
+  return new Copy(options, rooms, { kind: 'listen', fd: bound.fd }, psk, bound.port);
 }
 
 /** Copies exports of a standard server, which this side dials. */
 export function startPull(options: PullOptions): CopySession {
-  checkBasics(options);
+  const rooms = checkBasics(options);
   const meeting: Meeting = { kind: 'dial', ...options.server, connections: options.connections };
-  return new Copy(options, meeting, options.security, 0);
+  return new Copy(options, rooms, meeting, options.security, 0);
 }
 
-function checkBasics({ disks, connections }: CopyBasics): void {
+/** Sizes of the replicas, bytes. */
+function checkBasics({ disks, connections }: CopyBasics): number[] {
   if (!Number.isInteger(connections) || connections < 1 || connections > CONNECTIONS_MAX) {
     throw new RehostError('REQUEST_INVALID', `connections is ${connections}; 1 to ${CONNECTIONS_MAX} are allowed.`);
   }
@@ -112,11 +121,11 @@ function checkBasics({ disks, connections }: CopyBasics): void {
   if (new Set(disks.map(({ disk }) => disk)).size !== disks.length) {
     throw new RehostError('REQUEST_INVALID', 'A disk is named twice.');
   }
-  for (const { disk, sizeBytes, target } of disks) {
+  return disks.map(({ disk, sizeBytes, target }) => {
     const opened = openTarget(target);
     const { sizeBytes: room, sectorBytes } = opened;
     opened.close();
-    if (room !== sizeBytes) {
+    if (room < sizeBytes) {
       throw new RehostError(
         'TARGET_WRITE_FAILED',
         `The replica of '${disk}' has ${room} bytes; the disk has ${sizeBytes}.`,
@@ -125,10 +134,13 @@ function checkBasics({ disks, connections }: CopyBasics): void {
     if (sizeBytes % sectorBytes !== 0 || ALIGN_BYTES % sectorBytes !== 0) {
       throw new RehostError('TARGET_WRITE_FAILED', `The replica of '${disk}' has sectors of ${sectorBytes} bytes.`);
     }
-  }
+    return room;
+  });
 }
 
 interface DiskState extends DiskWork {
+  /** Size of the replica. */
+  roomBytes: number;
   board: Board | undefined;
   mapper: Connector | undefined;
   zeroed: boolean;
@@ -154,26 +166,36 @@ class Copy implements CopySession {
   readonly #tender: Thread<TargetCommand>;
   readonly #meeting: Meeting;
   readonly #watch: NodeJS.Timeout;
-  readonly #noProgressMs: number;
+  readonly #bounds: Record<Phase, number>;
+  readonly #clock: ProgressClock<Phase>;
+  #met = false;
   #progress: CopyStatus['progress'] = 'running';
   #error: WireError | null = null;
   #reconnects = 0;
   #violations = 0;
+  /** What `#seen` was at the last look. */
+  #copied = 0;
   #lastFailure = '';
-  #seen = 0;
-  #seenAt = performance.now();
   #finish: () => void = () => {};
 
-  constructor(options: CopyBasics, meeting: Meeting, security: PskCredentials | 'none', port: number) {
+  constructor(
+    options: CopyBasics,
+    rooms: readonly number[],
+    meeting: Meeting,
+    security: PskCredentials | 'none',
+    port: number,
+  ) {
     this.port = port;
     this.#meeting = meeting;
-    this.#noProgressMs = options.noProgressMs ?? NO_PROGRESS_MS;
+    this.#bounds = { ...BOUNDS, ...options.bounds };
+    this.#clock = new ProgressClock(this.#bounds, performance.now());
     this.finished = new Promise((resolve) => {
       this.#finish = resolve;
     });
     const disks = options.disks.map(({ disk, target, sizeBytes }) => ({ disk, target, sizeBytes }));
-    this.#disks = disks.map((disk) => ({
+    this.#disks = disks.map((disk, index) => ({
       ...disk,
+      roomBytes: rooms[index] ?? disk.sizeBytes,
       board: undefined,
       mapper: undefined,
       zeroed: false,
@@ -245,6 +267,7 @@ class Copy implements CopySession {
       this.#lastFailure = report.reason;
       return;
     }
+    this.#met = true;
     const connector = this.#connectors.find((one) => !one.busy && !one.disk);
     const disk = this.#nextDisk();
     if (this.#progress !== 'running' || !connector || !disk) {
@@ -304,7 +327,7 @@ class Copy implements CopySession {
   }
 
   #mapped(disk: DiskState, ranges: Float64Array): void {
-    disk.board = Board.create(makePlan(disk.sizeBytes, ranges));
+    disk.board = Board.create(makePlan(disk.sizeBytes, ranges, disk.roomBytes));
     disk.mapper = undefined;
     this.#tender.post({ kind: 'zero-holes', disk: this.#disks.indexOf(disk), board: disk.board.shared });
   }
@@ -342,22 +365,38 @@ class Copy implements CopySession {
     if (this.#disks.every(({ flushed }) => flushed)) this.#end('done');
   }
 
-  /** Once a second: was anything copied, or a map read, since the last look? Bytes alone are none: renewals bring some too. */
+  #phase(): Phase {
+    if (!this.#met) return 'meeting';
+    if (this.#disks.every(({ board }) => board?.complete)) return 'storing';
+    return this.#disks.some(({ mapper }) => mapper) ? 'mapping' : 'copying';
+  }
+
+  /** Changes with progress. Before all is copied that is pieces and maps only: bytes on the wire come from renewals as well. */
+  #seen(phase: Phase): number {
+    const sum = (of: (disk: DiskState) => number): number => this.#disks.reduce((total, disk) => total + of(disk), 0);
+    const seen = sum(({ board }) => (board ? 1 + board.copiedBytes : 0));
+    if (phase !== 'storing') return seen;
+    return seen + sum((disk) => Number(disk.zeroed) + Number(disk.flushed) + (disk.board?.holeBytes ?? 0));
+  }
+
+  /** Once a second: was there progress since the last look? */
   #look(): void {
-    const seen = this.#disks.reduce((sum, { board }) => sum + (board ? 1 + board.copiedBytes : 0), 0);
-    if (seen !== this.#seen || this.#disks.every(({ board }) => board?.complete)) {
-      if (seen !== this.#seen) this.#violations = 0;
-      this.#seen = seen;
-      this.#seenAt = performance.now();
+    const phase = this.#phase();
+    const seen = this.#seen(phase);
+    // Whoever brings pieces may break the protocol in between.
+    if (seen !== this.#copied) this.#violations = 0;
+    this.#copied = seen;
+    if (!this.#clock.look(phase, seen, performance.now())) return;
+    const seconds = `${Math.round(this.#bounds[phase] / 1000)} s`;
+    if (phase === 'storing') {
+      const what = "All is copied, but the replicas' storage neither zeroed nor flushed anything";
+      this.#fail(toWire(new RehostError('TARGET_WRITE_FAILED', `${what} for ${seconds}.`)));
       return;
     }
-    if (performance.now() - this.#seenAt < this.#noProgressMs) return;
-    const why = this.#lastFailure === '' ? 'Nobody connected.' : `Last: ${this.#lastFailure}`;
-    this.#fail(
-      toWire(
-        new RehostError('TRANSFER_FAILED', `Nothing was copied for ${Math.round(this.#noProgressMs / 1000)} s. ${why}`),
-      ),
-    );
+    const none = this.#met ? 'The connection stood; source or target hang.' : 'Nobody connected.';
+    const why = this.#lastFailure === '' ? none : `Last: ${this.#lastFailure}`;
+    const what = phase === 'mapping' ? 'No allocation map came' : 'Nothing was copied';
+    this.#fail(toWire(new RehostError('TRANSFER_FAILED', `${what} for ${seconds}. ${why}`)));
   }
 
   #fail(error: WireError): void {

@@ -10,7 +10,10 @@ const GAP_BYTES = 256 * 1024;
 
 /** One disk's pieces. All arrays are shared; `offsets`, `lengths` and `used` do not change. */
 export interface Plan {
+  /** Of the source's disk. */
   sizeBytes: number;
+  /** Of the replica, which may be larger. */
+  roomBytes: number;
   count: number;
   /** Bytes in use by the source's map. */
   usedBytes: number;
@@ -88,8 +91,8 @@ function eachPiece(ranges: Float64Array, visit: (offset: number, length: number,
   if (start >= 0) visit(start, end - start, used);
 }
 
-/** The plan for used ranges (UsedRanges.finish). */
-export function makePlan(sizeBytes: number, ranges: Float64Array): Plan {
+/** The plan for used ranges (UsedRanges.finish) of a disk whose replica has `roomBytes`. */
+export function makePlan(sizeBytes: number, ranges: Float64Array, roomBytes: number = sizeBytes): Plan {
   let count = 0;
   let usedBytes = 0;
   eachPiece(ranges, (_offset, _length, used) => {
@@ -98,6 +101,7 @@ export function makePlan(sizeBytes: number, ranges: Float64Array): Plan {
   });
   const plan: Plan = {
     sizeBytes,
+    roomBytes,
     count,
     usedBytes,
     offsets: new Float64Array(new SharedArrayBuffer(count * 8)),
@@ -116,7 +120,7 @@ export function makePlan(sizeBytes: number, ranges: Float64Array): Plan {
   return plan;
 }
 
-/** Visits what no piece covers, in order. */
+/** Visits what no piece covers of the replica, in order, with what lies behind the disk's end. */
 export function eachHole(plan: Plan, visit: (start: number, end: number) => void): void {
   let at = 0;
   for (let i = 0; i < plan.count; i++) {
@@ -124,5 +128,5 @@ export function eachHole(plan: Plan, visit: (start: number, end: number) => void
     if (start > at) visit(at, start);
     at = start + (plan.lengths[i] ?? 0);
   }
-  if (at < plan.sizeBytes) visit(at, plan.sizeBytes);
+  if (at < plan.roomBytes) visit(at, plan.roomBytes);
 }

@@ -17,6 +17,7 @@ import { Requests } from './requests.ts';
 import {
   connectionError,
   type DiskWorkerData,
+  MAP_DEADLINE_MS,
   type PullCommand,
   type PullReport,
   SessionFlags,
@@ -27,6 +28,7 @@ const SCRATCH_BYTES = 8 * 1024;
 
 interface Connection {
   stream: ByteStream;
+  patience: Patience;
   requests: Requests;
   agreement: Agreement;
   disk: number;
@@ -64,7 +66,8 @@ function attach(fd: number, ssl: number, index: number): PullReport {
         `The export '${disk.disk}' has ${agreement.sizeBytes} bytes; the replica has ${disk.sizeBytes}.`,
       );
     }
-    connection = { stream, requests: new Requests(stream, agreement), agreement, disk: index, counted: 0 };
+    const requests = new Requests(stream, agreement);
+    connection = { stream, patience, requests, agreement, disk: index, counted: 0 };
     count(connection);
     return { kind: 'attached', hashes: agreement.hashes };
   } catch (error) {
@@ -76,10 +79,15 @@ function attach(fd: number, ssl: number, index: number): PullReport {
 }
 
 function map(open: Connection): PullReport {
+  // Only the first answer waits until the source knows its map.
+  let silenceMs = MAP_DEADLINE_MS;
   const ranges = readMap(open.requests, open.agreement, () => {
     flags.check();
     count(open);
+    open.patience.silenceMs = silenceMs;
+    silenceMs = SILENCE_DEADLINE_MS;
   });
+  open.patience.silenceMs = SILENCE_DEADLINE_MS;
   return { kind: 'mapped', ranges };
 }
 

@@ -11,6 +11,12 @@ export class Stopped extends Error {
   override readonly name = 'Stopped';
 }
 
+/**
+ * A disk's map takes as long as its bitmaps take to be read: an ext3 of 16 TiB has them in 131072 places, 20 minutes of
+ * seeks. Until it is there the source is silent, and TCP alone tells whether it lives, ms.
+ */
+export const MAP_DEADLINE_MS = 60 * 60_000;
+
 const STOP = 0;
 const OPEN_CONNECTIONS = 1;
 const FLAGS = 2;

@@ -26,6 +26,7 @@ function zeroHoles(target: Target, board: Board): void {
       flags.check();
       const step = Math.min(ZERO_STEP_BYTES, end - at);
       target.zero(at, step);
+      board.holeZeroed(step);
       at += step;
     }
   });

@@ -12,8 +12,8 @@ import { ALIGN_BYTES, eachHole, type Plan } from './plan.ts';
 import { SessionFlags, Stopped } from './shared.ts';
 import { VerifyCounters, type VerifyReport, type VerifyWork } from './verify-shared.ts';
 
-/** One sample in every so many bytes of a hole. */
-const SAMPLE_EVERY_BYTES = 64 * 1024 * 1024;
+/** Holes are shared out among the threads in parts of this; where they are not read in full, each part gives one sample, bytes. */
+const PART_BYTES = 64 * 1024 * 1024;
 
 const work = workerData as VerifyWork;
 const flags = new SessionFlags(work.flags);
@@ -43,15 +43,28 @@ function checkPieces(index: number, disk: string, plan: Plan, target: Target): v
 }
 
 function auditHoles(disk: string, plan: Plan, target: Target): void {
-  const sample = (at: number, end: number): void => {
-    const length = Math.min(ALIGN_BYTES, end - at);
+  const expectZeros = (at: number, length: number): void => {
     target.read(memory.address, at, length);
     if (!isZero(memory, 0, length)) throw mismatch(disk, at, length, 'it should read as zeros');
   };
+  let part = 0;
   eachHole(plan, (start, end) => {
-    flags.check();
-    for (let at = start; at < end; at += SAMPLE_EVERY_BYTES) sample(at, end);
-    if (end - start > ALIGN_BYTES) sample(end - (((end - 1) % ALIGN_BYTES) + 1), end);
+    for (let at = start; at < end; at += PART_BYTES) {
+      if (part++ % work.threads !== work.thread) continue;
+      const stop = Math.min(end, at + PART_BYTES);
+      for (let from = at; from < stop; from += PIECE_BYTES) {
+        flags.check();
+        const length = Math.min(PIECE_BYTES, stop - from);
+        if (work.fullHoles) expectZeros(from, length);
+        else if (from === at) expectZeros(at, Math.min(ALIGN_BYTES, length));
+        counters.audited(length);
+      }
+      // The hole's last block as well.
+      if (!work.fullHoles && stop === end && end - at > ALIGN_BYTES) {
+        const last = end - (((end - 1) % ALIGN_BYTES) + 1);
+        expectZeros(last, end - last);
+      }
+    }
   });
 }
 
@@ -62,7 +75,7 @@ function run(): VerifyReport {
       try {
         target.dropCaches();
         checkPieces(index, disk, plan, target);
-        if (work.audits) auditHoles(disk, plan, target);
+        auditHoles(disk, plan, target);
       } finally {
         target.close();
       }

@@ -1,20 +1,27 @@
 /**
  * The independent re-read: every piece is read back from the storage and its hash compared with the one that the agent took
- * while serving. Outside of the pieces the target was told to be zero; that is audited by samples (first and last block of
- * every hole, and one in every 64 MiB), which finds a target that ignores such orders without reading terabytes of zeros.
+ * while serving. Outside of the pieces the target was told to be zero, and a lower layer may have ignored that. Holes of up to
+ * FULL_HOLES_BYTES in all are read in full; larger ones by samples (first and last block of every hole, and one in every 64 MiB),
+ * which finds storage that ignores such orders, without reading terabytes of zeros. The manifest says which of the two it was.
  */
 import { createHash } from 'node:crypto';
 import type { RECEIVER_METHODS, ResultOf } from '../../appliance/api/control.ts';
 import { RehostError, toWire, type WireError } from '../../appliance/api/errors.ts';
 import { REHOST_HASH_BYTES } from '../../appliance/api/nbd.ts';
+import { ProgressClock } from './clock.ts';
 import type { CopiedDisk } from './copy.ts';
-import type { Plan } from './plan.ts';
+import { eachHole, type Plan } from './plan.ts';
 import { SessionFlags } from './shared.ts';
 import { Thread } from './thread.ts';
 import { VerifyCounters, type VerifyReport, type VerifyWork } from './verify-shared.ts';
 
 /** Threads that read and hash: one cannot keep a fast disk busy with one read at a time. */
 const THREADS = 2;
+/** Reading this much that is nowhere allocated takes about half a minute, bytes. */
+const FULL_HOLES_BYTES = 64 * 1024 ** 3;
+/** A read that takes longer than this never comes, ms. */
+const NO_PROGRESS_MS = 10 * 60_000;
+const WATCH_MS = 1_000;
 /** Bytes of one entry of the manifest's list: u64 offset, u32 length, hash. */
 const ENTRY_BYTES = 12 + REHOST_HASH_BYTES;
 const ENTRIES_AT_ONCE = 4096;
@@ -25,13 +32,20 @@ export interface VerifySession {
   status(): VerifyStatus;
   /** Resolves when it is done or failed (see `status`) and its threads are gone. Never rejects. */
   readonly finished: Promise<void>;
-  /** Ends it. Idempotent. */
+  /** Ends it; a thread whose storage hangs is left behind. Idempotent. */
   stop(): Promise<void>;
 }
 
+export interface VerifyOptions {
+  /** Instead of FULL_HOLES_BYTES. */
+  fullHolesBytes?: number;
+  /** Instead of NO_PROGRESS_MS. */
+  noProgressMs?: number;
+}
+
 /** Verifies the disks of a copy that is done (`CopySession.copied`). */
-export function startVerify(disks: readonly CopiedDisk[]): VerifySession {
-  return new Verify(disks);
+export function startVerify(disks: readonly CopiedDisk[], options: VerifyOptions = {}): VerifySession {
+  return new Verify(disks, options);
 }
 
 /** SHA-256, hex, over the canonical list of a plan: for each piece in order offset (u64), length (u32), XXH3-128, big-endian. */
@@ -58,18 +72,31 @@ class Verify implements VerifySession {
   readonly #flags = new SessionFlags();
   readonly #counters: VerifyCounters;
   readonly #threads: Thread<never>[];
+  readonly #clock: ProgressClock<'reading'>;
+  readonly #watch: NodeJS.Timeout;
+  readonly #noProgressMs: number;
+  /** Bytes outside of the pieces that are read in full; 0 when there are too many. */
+  readonly #fullHoleBytes: number;
+  readonly #fullHoles: boolean;
   #progress: VerifyStatus['progress'] = 'running';
   #error: WireError | null = null;
   #manifests: VerifyStatus['manifests'] = [];
   #left: number;
 
-  constructor(disks: readonly CopiedDisk[]) {
+  constructor(disks: readonly CopiedDisk[], options: VerifyOptions) {
     this.#disks = disks;
+    const holeBytes = disks.reduce((sum, { plan }) => sum + holeBytesOf(plan), 0);
+    this.#fullHoles = holeBytes <= (options.fullHolesBytes ?? FULL_HOLES_BYTES);
+    this.#fullHoleBytes = this.#fullHoles ? holeBytes : 0;
+    this.#noProgressMs = options.noProgressMs ?? NO_PROGRESS_MS;
+    this.#clock = new ProgressClock({ reading: this.#noProgressMs }, performance.now());
     this.#counters = new VerifyCounters(disks.length);
-    const work: Omit<VerifyWork, 'audits'> = {
+    const work: Omit<VerifyWork, 'thread'> = {
       disks: disks.map(({ disk, target, plan }) => ({ disk, target, plan })),
       counters: this.#counters.shared,
       flags: this.#flags.shared,
+      threads: THREADS,
+      fullHoles: this.#fullHoles,
     };
     this.#left = THREADS;
     this.#threads = Array.from(
@@ -77,19 +104,20 @@ class Verify implements VerifySession {
       (_, index) =>
         new Thread<never>(
           'verify',
-          { ...work, audits: index === 0 } satisfies VerifyWork,
+          { ...work, thread: index } satisfies VerifyWork,
           (report) => this.#heard(report as VerifyReport),
           (error) => this.#fail(toWire(error)),
         ),
     );
+    this.#watch = setInterval(() => this.#look(), WATCH_MS);
     this.finished = Promise.all(this.#threads.map((thread) => thread.gone)).then(() => this.#conclude());
   }
 
   status(): VerifyStatus {
     return {
       progress: this.#progress,
-      checkedBytes: this.#counters.checkedBytes,
-      totalBytes: this.#disks.reduce((sum, { plan }) => sum + bytesOf(plan), 0),
+      checkedBytes: this.#counters.checkedBytes + (this.#fullHoles ? this.#counters.holeBytes : 0),
+      totalBytes: this.#disks.reduce((sum, { plan }) => sum + bytesOf(plan), 0) + this.#fullHoleBytes,
       manifests: this.#manifests,
       error: this.#error,
     };
@@ -102,6 +130,14 @@ class Verify implements VerifySession {
     await this.finished;
   }
 
+  /** Once a second: was anything read since the last look? */
+  #look(): void {
+    const seen = this.#counters.checkedBytes + this.#counters.holeBytes;
+    if (!this.#clock.look('reading', seen, performance.now())) return;
+    const what = `The replicas' storage answered no read for ${Math.round(this.#noProgressMs / 1000)} s.`;
+    this.#fail(toWire(new RehostError('TARGET_WRITE_FAILED', what)));
+  }
+
   #heard(report: VerifyReport): void {
     if (report.kind === 'failed') this.#fail(report.error);
     else this.#left--;
@@ -112,9 +148,11 @@ class Verify implements VerifySession {
     this.#progress = 'failed';
     this.#error = error;
     this.#flags.stop();
+    for (const thread of this.#threads) void thread.ended();
   }
 
   #conclude(): void {
+    clearInterval(this.#watch);
     if (this.#progress !== 'running') return;
     if (this.#left > 0 || this.#disks.some(({ plan }, disk) => this.#counters.checkedPieces(disk) !== plan.count)) {
       this.#fail(toWire(new RehostError('INTERNAL', 'The verification ended before everything was checked.')));
@@ -125,6 +163,7 @@ class Verify implements VerifySession {
       sha256: manifestOf(plan),
       pieces: plan.count,
       bytes: bytesOf(plan),
+      holes: this.#fullHoles ? ('read' as const) : ('sampled' as const),
     }));
     this.#progress = 'done';
   }
@@ -132,4 +171,12 @@ class Verify implements VerifySession {
 
 function bytesOf(plan: Plan): number {
   return plan.lengths.reduce((sum, length) => sum + length, 0);
+}
+
+function holeBytesOf(plan: Plan): number {
+  let bytes = 0;
+  eachHole(plan, (start, end) => {
+    bytes += end - start;
+  });
+  return bytes;
 }

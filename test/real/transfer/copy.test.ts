@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { after, describe, it } from 'node:test';
 import { type ExportSession, startExport } from '../../../agent/export/serve.ts';
 import { type CopySession, startCopy } from '../../../receiver/copy/copy.ts';
-import { startVerify, type VerifyStatus } from '../../../receiver/copy/verify.ts';
+import { startVerify, type VerifyOptions, type VerifyStatus } from '../../../receiver/copy/verify.ts';
 import { contentOf, isZeros, JOB, Lab, MIB, patch, same, TOKEN, usedByDumpe2fs } from './transfer-lab.ts';
 
 const lab = new Lab();
@@ -30,7 +30,7 @@ async function copy(
       sizeBytes,
       target: { kind: 'device', path: replica },
     })),
-    noProgressMs: 30_000,
+    bounds: { meeting: 30_000, copying: 30_000 },
   });
   lab.later(() => session.stop());
   const agent = startExport({
@@ -46,8 +46,8 @@ async function copy(
   return { session, agent };
 }
 
-async function verify(session: CopySession): Promise<VerifyStatus> {
-  const run = startVerify(session.copied());
+async function verify(session: CopySession, options?: VerifyOptions): Promise<VerifyStatus> {
+  const run = startVerify(session.copied(), options);
   await run.finished;
   return run.status();
 }
@@ -153,6 +153,28 @@ describe('a copy of an ext4 disk with deleted files', async () => {
     assert.match(result.error?.message ?? '', /should read as zeros/);
     patch(stale, start, Buffer.from([0]));
   });
+
+  it('fails verification when one byte in the middle of a hole is not zero', async () => {
+    const hole = used
+      .map(([, end], i) => [end, used[i + 1]?.[0] ?? sizeBytes] as const)
+      .findLast(([from, to]) => to - from > MIB);
+    assert.ok(hole);
+    const at = Math.floor((hole[0] + hole[1]) / 2) + 12345;
+    patch(stale, at, Buffer.from([1]));
+    const result = await verify(session);
+    assert.equal(result.error?.code, 'VERIFY_MISMATCH');
+    patch(stale, at, Buffer.from([0]));
+    const full = await verify(session);
+    assert.deepEqual([full.progress, full.manifests[0]?.holes], ['done', 'read']);
+    assert.deepEqual([full.checkedBytes, full.totalBytes], [sizeBytes, sizeBytes]);
+  });
+
+  it('takes samples of more holes than are to be read, and says so', async () => {
+    const sampled = await verify(session, { fullHolesBytes: 100 * MIB });
+    assert.deepEqual([sampled.progress, sampled.manifests[0]?.holes], ['done', 'sampled']);
+    assert.equal(sampled.checkedBytes, sampled.totalBytes);
+    assert.ok(sampled.totalBytes < sizeBytes);
+  });
 });
 
 describe('copies of disks of any kind', () => {
@@ -166,6 +188,22 @@ describe('copies of disks of any kind', () => {
     assert.equal(session.status().progress, 'done');
     assert.ok(same(stale, path));
     assert.equal((await verify(session)).progress, 'done');
+  });
+
+  it('on larger replicas: what lies behind the disk is zero', async () => {
+    const sizeBytes = 9 * MIB + 3 * 512;
+    const room = 12 * MIB;
+    const path = lab.random(sizeBytes);
+    const stale = lab.garbage(room);
+    const { session } = await copy({
+      sda: { source: lab.loop(path).path, replica: lab.loop(stale).path, sizeBytes },
+    });
+    assert.deepEqual([session.status().progress, session.status().error], ['done', null]);
+    assert.ok(contentOf(stale, 0, sizeBytes).equals(contentOf(path, 0, sizeBytes)));
+    assert.ok(isZeros(contentOf(stale, sizeBytes, room - sizeBytes)));
+    assert.equal((await verify(session)).progress, 'done');
+    patch(stale, room - 1, Buffer.from([1]));
+    assert.equal((await verify(session)).error?.code, 'VERIFY_MISMATCH');
   });
 
   it('with 4 KiB sectors on both sides', async () => {

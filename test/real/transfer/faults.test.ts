@@ -23,7 +23,7 @@ function receive(sizeBytes: number, target: TargetSpec, noProgressMs = 60_000): 
     connections: 2,
     listen: { host: '127.0.0.1', port: 0 },
     disks: [{ disk: 'sda', sizeBytes, target }],
-    noProgressMs,
+    bounds: { meeting: noProgressMs, copying: noProgressMs },
   });
   lab.later(() => session.stop());
   return session;
@@ -257,14 +257,12 @@ describe('the target', () => {
     device.detach();
   });
 
-  it('has another size than the disk: refused before anything is touched', () => {
+  it('is smaller than the disk: refused before anything is touched', () => {
     const path = lab.garbage(8 * MIB);
-    for (const sizeBytes of [8 * MIB - 512, 8 * MIB + 512]) {
-      assert.throws(() => receive(sizeBytes, { kind: 'device', path }), {
-        code: 'TARGET_WRITE_FAILED',
-        message: new RegExp(`has 8388608 bytes; the disk has ${sizeBytes}`),
-      });
-    }
+    assert.throws(() => receive(8 * MIB + 512, { kind: 'device', path }), {
+      code: 'TARGET_WRITE_FAILED',
+      message: /has 8388608 bytes; the disk has 8389120/,
+    });
     assert.throws(() => receive(MIB, { kind: 'device', path: join(lab.folder, 'missing') }), {
       code: 'TARGET_WRITE_FAILED',
     });

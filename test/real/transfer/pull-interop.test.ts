@@ -50,7 +50,7 @@ async function pull(
     security,
     connections,
     disks: [{ disk, sizeBytes: SIZE, target: { kind: 'device', path: device.path } }],
-    noProgressMs: 20_000,
+    bounds: { meeting: 20_000, copying: 20_000 },
   });
   await session.finished;
   const status = session.status();
@@ -109,7 +109,7 @@ describe('the receiver does not read', () => {
       security,
       connections: 1,
       disks: [{ disk, sizeBytes, target: { kind: 'null', sizeBytes } }],
-      noProgressMs: 2_000,
+      bounds: { meeting: 2_000, copying: 2_000 },
     });
     await session.finished;
     assert.throws(() => session.copied(), { code: 'TRANSFER_FAILED' });
