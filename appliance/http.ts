@@ -2,15 +2,22 @@
 import { once } from 'node:events';
 import http from 'node:http';
 import https from 'node:https';
+import type { Socket } from 'node:net';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import websocket from '@fastify/websocket';
 import Fastify, { type FastifyBaseLogger, LogController } from 'fastify';
 import { RehostError, toWire } from './api/errors.ts';
 import { answerErrors, replyWithError } from './error-reply.ts';
+import { Places } from './machine/places.ts';
 
 /** The largest order is far below. */
 const BODY_MAX_BYTES = 64 * 1024;
 const CONNECTIONS_MAX = 1024;
+/**
+ * One machine needs a channel and a few requests. The rest is for those behind one router. Channels that no person has approved are
+ * far fewer: those that prove nothing (routes/control.ts) and those that wait (machine/waiting-room.ts) are bounded for themselves.
+ */
+const CONNECTIONS_PER_ADDRESS = 64;
 /**
  * Below the contract's bound, since strangers send frames too and each open channel can make us hold one. The largest frame is an
  * inventory, which INVENTORY_MAX_BYTES keeps far below.
@@ -51,6 +58,7 @@ export async function makeApp(kind: ServerKind) {
       server.headersTimeout = HEADERS_DEADLINE_MS;
       server.requestTimeout = REQUEST_DEADLINE_MS;
       server.maxConnections = CONNECTIONS_MAX;
+      boundConnections(server, kind.log);
       return server;
     },
     clientErrorHandler: (error, socket) => {
@@ -90,6 +98,22 @@ export async function makeApp(kind: ServerKind) {
     await closed;
   });
   return app;
+}
+
+/** Closes connections beyond what one address may have. A unix socket's callers have no address and are bounded by its mode. */
+function boundConnections(server: http.Server | https.Server, log: FastifyBaseLogger): void {
+  const places = new Places(CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS);
+  server.prependListener('connection', (socket: Socket) => {
+    const address = socket.remoteAddress;
+    if (address === undefined) return;
+    const leave = places.enter(address);
+    if (leave) {
+      socket.once('close', leave);
+      return;
+    }
+    log.warn({ address }, 'too many connections from one address; one more was closed');
+    socket.destroy();
+  });
 }
 
 export type App = Awaited<ReturnType<typeof makeApp>>;

@@ -56,7 +56,10 @@ export class Machines extends EventEmitter<{ change: [machineId: string] }> {
     const approved = await this.#sight(id, at, arrival);
     // The channel may have closed, or the machine been forgotten, while the sighting was written.
     if (approved && peer.open && this.#stored(id)) this.agents.set(id, peer);
-    if (!approved && peer.open) this.#waiting.enter(arrival, at);
+    if (!approved && peer.open) {
+      const gone = this.#waiting.enter(arrival, at);
+      if (gone !== undefined) this.emit('change', gone);
+    }
     this.emit('change', id);
     return approved;
   }

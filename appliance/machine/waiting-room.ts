@@ -8,6 +8,8 @@ import type { Arrival } from './machines.ts';
 
 /** More than a room full of machines that are booted at once; each costs at most INVENTORY_MAX_BYTES. */
 export const WAITING_MAX = 256;
+/** From one address: whoever makes up keys takes no more. Real machines behind one router that are more are approved in turn. */
+export const WAITING_PER_ADDRESS = 16;
 /** A machine that was switched off is shown for a while, so that a person sees what happened. Each boot comes with a new key. ms */
 const OFFLINE_KEPT_MS = 10 * 60_000;
 /** Wrong codes before a machine must be booted again. */
@@ -27,12 +29,15 @@ export interface Waiting {
 export class WaitingRoom {
   readonly #machines = new Map<string, Waiting>();
 
-  /** Adds it, or notes that it is back: tries are kept, so that dialling in again does not unlock. MACHINES_TOO_MANY. */
-  enter(arrival: Arrival, at: string): void {
+  /**
+   * Adds it, or notes that it is back: tries are kept, so that dialling in again does not unlock. Answers the id of the machine that
+   * had to go, if one had to; its channel is closed, and it may dial in again. MACHINES_TOO_MANY from one address.
+   */
+  enter(arrival: Arrival, at: string): string | undefined {
     this.#prune();
     const { id, publicKeyDer, address, inventory, peer } = arrival;
     const before = this.#machines.get(id);
-    if (!before) this.#makeRoom();
+    const gone = before?.address === address ? undefined : this.#makeRoom(address, before === undefined);
     this.#machines.set(id, {
       publicKeyDer,
       address,
@@ -43,6 +48,7 @@ export class WaitingRoom {
       tries: before?.tries ?? 0,
     });
     if (before?.peer !== undefined && before.peer !== peer) before.peer.close();
+    return gone;
   }
 
   /** Its channel has closed; false where that was not its present one. */
@@ -96,14 +102,32 @@ export class WaitingRoom {
     }
   }
 
-  #makeRoom(): void {
-    if (this.#machines.size < WAITING_MAX) return;
-    // Insertion order: the first that is offline has waited longest.
-    for (const [id, waiting] of this.#machines) {
-      if (waiting.peer !== undefined) continue;
-      this.#machines.delete(id);
-      return;
+  /**
+   * Room for one more machine from this address, which takes a new place or moves to it. One that is offline goes first; at the bound of
+   * an address nobody else does, so that a flood from behind a router does not push out who waits there. When all places are taken, the
+   * oldest of the address that holds most goes: whoever floods the room pushes out their own.
+   */
+  #makeRoom(address: string, isNew: boolean): string | undefined {
+    const here = [...this.#machines].filter(([, waiting]) => waiting.address === address);
+    if (here.length >= WAITING_PER_ADDRESS) {
+      const [offline] = here.find(([, waiting]) => waiting.peer === undefined) ?? [];
+      if (offline !== undefined) return this.#evict(offline);
+      const next = "Approve or forget machines of that address ('rehost machines'); this one tries again by itself.";
+      throw new RehostError('MACHINES_TOO_MANY', `${here.length} machines wait for approval at ${address} already.`, {
+        next,
+      });
     }
-    throw new RehostError('MACHINES_TOO_MANY', `${WAITING_MAX} machines wait for approval already.`);
+    if (!isNew || this.#machines.size < WAITING_MAX) return undefined;
+    let most: [string, Waiting][] = [];
+    for (const there of Map.groupBy(this.#machines, ([, waiting]) => waiting.address).values()) {
+      if (there.length > most.length) most = there;
+    }
+    const [oldest] = most.find(([, waiting]) => waiting.peer === undefined) ?? most[0] ?? [];
+    return oldest === undefined ? undefined : this.#evict(oldest);
+  }
+
+  #evict(id: string): string {
+    this.remove(id)?.peer?.close();
+    return id;
   }
 }

@@ -2,16 +2,19 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { WebSocket } from 'ws';
 import { AGENT_PATH, RECEIVER_PATH } from '../api/control.ts';
 import { acceptAgent } from '../machine/enrolment.ts';
-import { HalfOpen } from '../machine/half-open.ts';
 import { keepAlive } from '../machine/keep-alive.ts';
+import { Places } from '../machine/places.ts';
 import type { Orchestrator } from '../orchestrator.ts';
 
 const CLOSE_TRY_AGAIN_LATER = 1013;
+/** Channels that have not proved anything yet, in all and from one address; each holds at most one frame, so this bounds memory too. */
+const HALF_OPEN_MAX = 128;
+const HALF_OPEN_PER_ADDRESS = 16;
 
 /** The control channels of agents and receivers. Who they are is said and proved on the channel itself. */
 export function registerControl(app: FastifyInstance, orchestrator: Orchestrator): void {
   const { machines, receivers, log } = orchestrator;
-  const halfOpen = new HalfOpen();
+  const halfOpen = new Places(HALF_OPEN_MAX, HALF_OPEN_PER_ADDRESS);
 
   /** Serves the channel if there is room for one more that has proved nothing yet. */
   const admit = (socket: WebSocket, request: FastifyRequest, serve: (address: string, left: () => void) => void) => {

@@ -2,10 +2,13 @@ import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
+import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { connect as tlsConnect } from 'node:tls';
 import { dial } from '../../../appliance/api/dial.ts';
 import type { Machine } from '../../../appliance/api/rest.ts';
+import { ORCHESTRATOR_NAME as servername } from '../../../appliance/api/transfer.ts';
 import { machineIdOf } from '../../../appliance/machine/agent-key.ts';
 import { Machines } from '../../../appliance/machine/machines.ts';
 import { WAITING_MAX } from '../../../appliance/machine/waiting-room.ts';
@@ -209,24 +212,60 @@ void test("enrolment: a given name is one machine's only, and never an unapprove
   assert.equal((found.json() as Machine).id, first);
 });
 
-void test('enrolment: machines that wait are bounded; one that is offline makes room', async (t) => {
+void test('enrolment: a machine that has to leave a full room is told of as a change, and its agent is cut off', async (t) => {
   const server = await orchestrator(t);
   const store = await Store.open(await temporaryFolder(t));
   atEnd(t, () => store.close());
   const machines = new Machines(store, server.identity.caDer);
-  const arrive = async (publicKeyDer: Buffer) => {
+  const arrive = async (text: string, address: string) => {
+    const publicKeyDer = Buffer.from(text);
     const peer = loosePeer();
     const id = machineIdOf(publicKeyDer);
-    await machines.arrive({ id, publicKeyDer, address: '192.0.2.1', inventory: inventory(), peer });
+    await machines.arrive({ id, publicKeyDer, address, inventory: inventory(), peer });
     return { id, peer };
   };
-  const first = await arrive(Buffer.from('0'));
-  for (let at = 1; at < WAITING_MAX; at++) await arrive(Buffer.from(String(at)));
-  await assert.rejects(arrive(Buffer.from('one more')), { code: 'MACHINES_TOO_MANY' });
-  await machines.depart(first.id, first.peer);
-  await arrive(Buffer.from('one more'));
+  const first = await arrive('0', '192.0.2.0');
+  for (let at = 1; at < WAITING_MAX; at++) await arrive(String(at), `192.0.2.${at % 16}`);
+  const changed: string[] = [];
+  machines.on('change', (id) => changed.push(id));
+  const late = await arrive('late', '198.51.100.1');
+  assert.deepEqual(changed, [first.id, late.id]);
+  assert.equal(first.peer.open, false);
   assert.equal(machines.list().length, WAITING_MAX);
-  assert.ok(!machines.list().some(({ id }) => id === first.id));
+});
+
+void test('enrolment: one address cannot take all connections', async (t) => {
+  const { port, identity } = await orchestrator(t);
+  const open: Socket[] = [];
+  atEnd(t, async () => {
+    for (const socket of open) socket.destroy();
+  });
+  const dialled = async (localAddress: string): Promise<Socket> => {
+    const socket = connect({ host: '127.0.0.1', port, localAddress });
+    open.push(socket);
+    socket.on('error', () => {});
+    await once(socket, 'connect');
+    return socket;
+  };
+  for (let at = 0; at < 64; at++) await dialled('127.0.0.2');
+  const refused = await dialled('127.0.0.2');
+  await once(refused, 'close', { signal: AbortSignal.timeout(10_000) });
+  assert.ok(open.slice(0, 64).every((socket) => !socket.destroyed));
+  const { proof } = await enrol(port, identity.caPem, newKeys());
+  assert.equal(proof.approved, false);
+  // A connection that ends gives its place back.
+  const [one] = open;
+  assert.ok(one);
+  one.destroy();
+  await until('there is a place again', async () => {
+    const socket = tlsConnect({ socket: await dialled('127.0.0.2'), ca: [identity.caPem], servername });
+    const served = await Promise.race([
+      once(socket, 'secureConnect').then(() => true),
+      once(socket, 'close').then(() => false),
+    ]).catch(() => false);
+    socket.destroy();
+    return served;
+  });
 });
 
 void test('enrolment: garbage and huge frames close the channel and harm nobody else', async (t) => {

@@ -1,18 +1,20 @@
-/** Bounds on channels that have not proved anything yet: a flood of them must not crowd out the machines that have. */
+/** Bounds on what strangers hold open: in all, and from one address, so that a single machine cannot take what all need. */
 
-/** In all; a channel holds at most one frame, so this bounds memory too. */
-const HALF_OPEN_MAX = 128;
-/** From one address, so that a single machine cannot take all of them. */
-const HALF_OPEN_PER_ADDRESS = 16;
-
-export class HalfOpen {
+export class Places {
   readonly #byAddress = new Map<string, number>();
+  readonly #max: number;
+  readonly #maxPerAddress: number;
   #all = 0;
+
+  constructor(max: number, maxPerAddress: number) {
+    this.#max = max;
+    this.#maxPerAddress = maxPerAddress;
+  }
 
   /** Takes a place; answers how to give it back (once is enough, twice is harmless), or undefined where there is none. */
   enter(address: string): (() => void) | undefined {
     const here = this.#byAddress.get(address) ?? 0;
-    if (this.#all >= HALF_OPEN_MAX || here >= HALF_OPEN_PER_ADDRESS) return undefined;
+    if (this.#all >= this.#max || here >= this.#maxPerAddress) return undefined;
     this.#all++;
     this.#byAddress.set(address, here + 1);
     let held = true;
