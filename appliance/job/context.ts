@@ -11,6 +11,8 @@ export interface JobContext {
   readonly log: JobLog;
   /** Fires when the job is cancelled or the orchestrator stops. */
   readonly signal: AbortSignal;
+  /** How long to wait before the other end is asked again, ms. */
+  readonly pollMs: number;
   /** 256 bits: the job's transfer token. */
   readonly token: Buffer;
   /** Resolves when the record is on disk. */

@@ -16,14 +16,19 @@ import { pause } from './wait.ts';
 /** A clean-up that fails is tried again: the hypervisor may be away for a while. Then the job ends and says what may be left. */
 const CLEAN_UP_TRIES = 10;
 
+/** How long a request waits for the record of a job's end to be written, ms. */
+const SETTLE_LIMIT_MS = 10_000;
+
 /** How long the engine waits before it tries something again, ms. */
 export interface EnginePauses {
   /** After a clean-up that failed. */
   cleanUpMs: number;
   /** After a record that could not be written: a full disk is a person's to mend, and the job waits for it. */
   saveMs: number;
+  /** Between two looks at what runs elsewhere: a copy, a conversion, a boot. */
+  pollMs: number;
 }
-const PAUSES: EnginePauses = { cleanUpMs: 15_000, saveMs: 15_000 };
+const PAUSES: EnginePauses = { cleanUpMs: 15_000, saveMs: 15_000, pollMs: 1000 };
 
 interface Run {
   abort: AbortController;
@@ -101,11 +106,12 @@ export class JobEngine extends EventEmitter<{ change: [jobId: string] }> {
 
   /**
    * Ends a job: what it made is removed, verified replicas included. Answers when the request is durable; the job ends in
-   * `cancelled`. A job that failed and left something can be cancelled too. JOB_UNKNOWN, JOB_ENDED.
+   * `cancelled`. A job that failed and left something can be cancelled too. JOB_UNKNOWN, JOB_ENDED, TIMEOUT.
    */
   async cancel(id: string): Promise<Job> {
     const job = this.get(id);
     const ended = hasEnded(job.state);
+    if (ended) await this.#settled(job);
     if (ended && !(job.state === 'failed' && (job.kept.length > 0 || job.cleanUpFailed))) {
       throw new RehostError('JOB_ENDED', `Job ${job.id} has ended (${job.state}).`);
     }
@@ -128,6 +134,7 @@ export class JobEngine extends EventEmitter<{ change: [jobId: string] }> {
   retry(id: string): Promise<Job> {
     return this.#ordering.run(async () => {
       const job = this.get(id);
+      if (hasEnded(job.state)) await this.#settled(job);
       if (job.state === 'failed' && job.cleanUpFailed) return await this.#cleanUpAgain(job);
       if (job.state !== 'failed' || !job.replicaVerified || job.cancelRequested) {
         throw new RehostError('JOB_ENDED', `Job ${job.id} (${job.state}) has kept no verified replica to begin with.`);
@@ -148,6 +155,15 @@ export class JobEngine extends EventEmitter<{ change: [jobId: string] }> {
       this.#launch(job);
       return job;
     });
+  }
+
+  /** An end counts when it is written: until then its run still holds the job, and a second one must not begin. TIMEOUT. */
+  async #settled(job: Job): Promise<void> {
+    const run = this.#runs.get(job.id);
+    if (!run) return;
+    const limit = pause(SETTLE_LIMIT_MS, this.#stop.signal).catch(() => undefined);
+    await Promise.race([run.ended, limit]);
+    if (this.#runs.has(job.id)) throw new RehostError('TIMEOUT', `The end of job ${job.id} cannot be written yet.`);
   }
 
   async #cleanUpAgain(job: Job): Promise<Job> {
@@ -172,7 +188,7 @@ export class JobEngine extends EventEmitter<{ change: [jobId: string] }> {
   }
 
   #log(job: Job): JobLog {
-    return new JobLog(this.#deps.stateDir, job.id, this.#deps.warn);
+    return new JobLog(this.#deps.stateDir, job.id, (text) => this.#deps.warn(text));
   }
 
   #changed(id: string): void {
@@ -277,6 +293,7 @@ export class JobEngine extends EventEmitter<{ change: [jobId: string] }> {
         hypervisor,
         log,
         signal,
+        pollMs: this.#pauses.pollMs,
         token: transferToken(this.#transferKey, job.id),
         save: () => this.#save(job, log),
         progress: (update) => {

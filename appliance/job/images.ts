@@ -11,8 +11,8 @@ import { Queue } from './queue.ts';
 
 const FILES = { kernel: 'vmlinuz', initrd: 'initrd' } as const;
 const MARKER_BYTES = 512;
-/** Two jobs of one orchestrator never upload the same image at once. */
-const uploads = new Queue();
+/** Two jobs never upload the same image to a hypervisor at once; one that hangs holds up no other hypervisor. */
+const uploads = new WeakMap<HypervisorDriver, Queue>();
 
 async function sha256(path: string): Promise<string> {
   const hash = createHash('sha256');
@@ -51,7 +51,9 @@ export async function ensureTransferImage(
   pool: string,
   imageDir: string,
 ): Promise<{ kernel: VolumeRef; initrd: VolumeRef }> {
-  return await uploads.run(async () => ({
+  const queue = uploads.get(driver) ?? new Queue();
+  uploads.set(driver, queue);
+  return await queue.run(async () => ({
     kernel: await ensurePart(driver, pool, imageDir, 'kernel'),
     initrd: await ensurePart(driver, pool, imageDir, 'initrd'),
   }));

@@ -4,7 +4,6 @@ import { diskSerial } from '../names.ts';
 import { Patience } from '../patience.ts';
 import { pause } from '../wait.ts';
 
-const POLL_MS = 1000;
 const AWAY_MAX_MS = 180_000;
 /** A rebuild of several initramfs under emulation takes minutes each, ms. */
 const CONVERT_MAX_MS = 3_600_000;
@@ -56,6 +55,6 @@ export async function convert(context: JobContext): Promise<void> {
         'CONVERSION_FAILED',
         `The conversion did not end within ${CONVERT_MAX_MS / 60_000} minutes.`,
       );
-    await pause(POLL_MS, signal);
+    await pause(context.pollMs, signal);
   }
 }

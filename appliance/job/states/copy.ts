@@ -6,7 +6,6 @@ import { diskSerial } from '../names.ts';
 import { Patience } from '../patience.ts';
 import { pause } from '../wait.ts';
 
-const POLL_MS = 1000;
 /** An agent or receiver that is away for this long ends the job; the data connections do not need the control channel meanwhile. */
 const AWAY_MAX_MS = 180_000;
 
@@ -117,7 +116,7 @@ export async function copy(context: JobContext): Promise<void> {
         return;
       }
     }
-    await pause(POLL_MS, signal);
+    await pause(context.pollMs, signal);
   }
 }
 

@@ -6,7 +6,6 @@ import { findLoginPrompt } from '../login-prompt.ts';
 import { pause } from '../wait.ts';
 import { defineTarget } from './define-target.ts';
 
-const POLL_MS = 500;
 /** From power-on to the login prompt, ms: 60 to 80 s were measured for Debian 13 under emulation; first boots and slow hosts get slack. */
 const PROOF_DEADLINE_MS = 900_000;
 /** How long a VM that was met running may take to shut down, ms. */
@@ -59,7 +58,7 @@ export async function prove(context: JobContext): Promise<void> {
         bytesPerSecond: 0,
         note: `booting, ${Math.round((Date.now() - started) / 1000)} s`,
       });
-      await pause(POLL_MS, signal);
+      await pause(context.pollMs, signal);
     }
   } finally {
     await console[Symbol.asyncDispose]();

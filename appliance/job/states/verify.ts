@@ -12,6 +12,8 @@ export async function verify(context: JobContext): Promise<void> {
   const { job, deps, hypervisor, signal } = context;
   if (job.replicaVerified) {
     context.detail('verified in the earlier attempt');
+    // A crash may have come between the record and the release.
+    if (job.releasePending) await releaseSource(context);
     return;
   }
   const away = new Patience(AWAY_MAX_MS, 'RECEIVER_LOST', 'The transfer VM has not answered');
@@ -43,6 +45,7 @@ export async function verify(context: JobContext): Promise<void> {
           );
         }
         job.replicaVerified = true;
+        job.releasePending = true;
         context.detail(
           `${status.checkedBytes} bytes re-read, ${status.manifests.map((m) => `${m.disk} sha256:${m.sha256.slice(0, 16)}`).join(', ')}`,
         );
