@@ -14,9 +14,9 @@ for (const scenario of SCENARIOS) {
     const points = await pointsOf(scenario);
     // Before its record is durable there is no job that could be cancelled.
     const from = points.findIndex(({ name }) => name === 'store.save 2');
-    assert.ok(from > 0);
+    assert.equal(from > 0, scenario.ends === 'done');
     const last = points.at(-1);
-    const runs = points.slice(from).flatMap((point) =>
+    const runs = points.slice(Math.max(from, 0)).flatMap((point) =>
       (['before', 'after'] as const).map((moment) =>
         t.test(`cancelled ${moment} ${point.name}`, () =>
           inWorld(scenario, async (world) => {

@@ -6,14 +6,17 @@ interface Scenario {
   readonly name: string;
   /** How an undisturbed one ends. */
   readonly ends: 'done' | 'failed';
+  /** The point from which on it differs from the first scenario: those before are disturbed there. */
+  readonly from: string;
   readonly prepare: (world: World) => void;
 }
 
 export const SCENARIOS: readonly Scenario[] = [
-  { name: 'a job that goes well', ends: 'done', prepare: () => {} },
+  { name: 'a job that goes well', ends: 'done', from: 'driver.probe 1', prepare: () => {} },
   {
     name: 'a job whose conversion fails',
     ends: 'failed',
+    from: 'receiver.convert.status 1',
     prepare: (world) => {
       world.conversion = new RehostError('CONVERSION_FAILED', 'The guest has no kernel.');
     },
@@ -44,6 +47,8 @@ export async function pointsOf(scenario: Scenario): Promise<Point[]> {
     const job = await world.orderToEnd();
     if (job?.state !== scenario.ends) throw new Error(`${scenario.name}: ends ${job?.state}: ${job?.error?.message}`);
     await world.check(job);
-    return [...world.points];
+    const from = world.points.findIndex(({ name }) => name === scenario.from);
+    if (from < 0) throw new Error(`${scenario.name}: there is no point ${scenario.from}`);
+    return world.points.slice(from);
   });
 }
