@@ -20,6 +20,10 @@ export function agentHandlers(parts: HandlerParts): Handlers<typeof AGENT_METHOD
   const { jobs } = parts;
   const say = (line: string): void => parts.say(line);
   return {
+    approved: ({ name }) => {
+      say(`Approved as '${name}'; this machine waits for a job.`);
+      return {};
+    },
     inventory: () => parts.inventory(),
     'snapshot.create': async ({ jobId, disks }) => {
       const isNew = !jobs.active.includes(jobId);

@@ -97,6 +97,8 @@ export const ExportState = Type.Object({
 
 /** Answered by agents. */
 export const AGENT_METHODS = {
+  /** A person has approved this machine, under this name. Said once, to the channel that was open: `agent.prove` answers it otherwise. */
+  approved: { params: Type.Object({ name: Type.String({ maxLength: 256 }) }), result: Empty },
   /** The inventory, made anew. */
   inventory: { params: Empty, result: Inventory },
   /** Takes a snapshot of all named disks, consistent over all of them. The same job id answers the same snapshot. */

@@ -28,6 +28,14 @@ export const ApproveRequest = Type.Object(
 );
 export type ApproveRequest = Static<typeof ApproveRequest>;
 
+/** What an approval answers. */
+export const ApprovedMachine = Type.Object({
+  ...Machine.properties,
+  /** Id of the same machine's entry of an earlier boot, which had the name and is forgotten now. */
+  replaced: Type.Optional(Type.String()),
+});
+export type ApprovedMachine = Static<typeof ApprovedMachine>;
+
 export const Pool = Type.Object({
   name: Type.String(),
   active: Type.Boolean(),

@@ -1,4 +1,4 @@
-import { Machine } from '../api/rest.ts';
+import { ApprovedMachine } from '../api/rest.ts';
 import { given, operand, textOption } from './arguments.ts';
 import { segment } from './client.ts';
 import type { Command } from './command.ts';
@@ -15,9 +15,15 @@ export const approve: Command = {
   notes: ['Read the code from the source machine itself. Five wrong codes lock it until it is booted again.'],
   async run({ client, output, operands, values }) {
     const body = { code: operand(operands, 1), ...given({ name: textOption(values, 'name') }) };
-    const machine = await client.post(`/machines/${segment(operand(operands, 0))}/approve`, body, Machine);
-    if (output.json) output.value(machine);
-    else output.line(`${machine.id} is approved as '${machine.name}'.`);
+    const machine = await client.post(`/machines/${segment(operand(operands, 0))}/approve`, body, ApprovedMachine);
+    if (output.json) {
+      output.value(machine);
+      return EXIT.ok;
+    }
+    output.line(`${machine.id} is approved as '${machine.name}'.`);
+    if (machine.replaced !== undefined) {
+      output.line(`${machine.replaced}, the same machine before it was booted again, had this name and is forgotten.`);
+    }
     return EXIT.ok;
   },
 };

@@ -7,13 +7,14 @@ import { EventEmitter } from 'node:events';
 import { RehostError } from '../api/errors.ts';
 import type { Inventory } from '../api/inventory.ts';
 import { normalisePairingCode, pairingCode } from '../api/pairing.ts';
-import type { Machine } from '../api/rest.ts';
+import type { ApprovedMachine, Machine } from '../api/rest.ts';
 import type { AgentPeer } from '../job/dependencies.ts';
 import type { DeepReadonly, StoredMachine } from '../store/schema.ts';
 import type { Store } from '../store/store.ts';
 import { Connections } from './connections.ts';
 import { checkDisplayName, defaultName } from './display-name.ts';
 import { findMachine } from './find.ts';
+import { holderToReplace } from './name-holder.ts';
 import { WaitingRoom } from './waiting-room.ts';
 
 /** A proven connection of an agent. */
@@ -31,6 +32,7 @@ export class Machines extends EventEmitter<{ change: [machineId: string] }> {
   readonly agents = new Connections<AgentPeer>('AGENT_LOST', 'agent of the machine');
   readonly #waiting = new WaitingRoom();
   readonly #store: Store;
+  readonly #online = (id: string): boolean => this.agents.get(id) !== undefined;
   readonly #caDer: Buffer;
 
   constructor(store: Store, caDer: Buffer) {
@@ -74,15 +76,16 @@ export class Machines extends EventEmitter<{ change: [machineId: string] }> {
   }
 
   /**
-   * Approves the machine whose screen shows this code: its key is pinned when this resolves.
+   * Approves the machine whose screen shows this code: its key is pinned when this resolves. The entry of an earlier boot of the same
+   * machine gives up its name and is forgotten with the same write (name-holder.ts says when); the answer's `replaced` names it.
    * PAIRING_CODE_WRONG, PAIRING_LOCKED after five of them, NAME_INVALID, NAME_TAKEN, MACHINE_UNKNOWN, REQUEST_INVALID where it is approved.
    */
-  async approve(idOrName: string, typed: string, name: string | undefined): Promise<Machine> {
+  async approve(idOrName: string, typed: string, name: string | undefined): Promise<ApprovedMachine> {
     const { id } = this.find(idOrName);
     const waiting = this.#waiting.get(id);
     if (!waiting) throw new RehostError('REQUEST_INVALID', `The machine '${id}' is approved already.`);
     const given = name === undefined ? undefined : checkDisplayName(name);
-    this.#refuseTakenName(given);
+    holderToReplace(this.#store.data, given, waiting.inventory, this.#online);
     // Counted before the slow computation, so that tries side by side do not get more than five either.
     const left = this.#waiting.countTry(id);
     const code = await pairingCode(waiting.publicKeyDer, this.#caDer);
@@ -90,11 +93,12 @@ export class Machines extends EventEmitter<{ change: [machineId: string] }> {
       const rest = left === 0 ? 'it is locked now' : `${left} more tries`;
       throw new RehostError('PAIRING_CODE_WRONG', `The code is not the one of machine '${id}' (${rest}).`);
     }
-    await this.#store.update((draft) => {
+    const replaced = await this.#store.update((draft) => {
       // Looked at again: the machine may have left or a second approval won while the code was computed.
       const present = this.#waiting.get(id);
       if (!present) throw new RehostError('MACHINE_UNKNOWN', `The machine '${id}' is not waiting any more.`);
-      this.#refuseTakenName(given);
+      const holder = holderToReplace(draft, given, present.inventory, this.#online);
+      draft.machines = draft.machines.filter((stored) => stored.id !== holder?.id);
       const at = new Date().toISOString();
       draft.machines.push({
         id,
@@ -106,12 +110,17 @@ export class Machines extends EventEmitter<{ change: [machineId: string] }> {
         address: present.address,
         inventory: present.inventory,
       });
+      return holder?.id;
     });
     const peer = this.#waiting.remove(id)?.peer;
     // A channel that was opened since the approval became durable is the newer one.
     if (peer?.open && !this.agents.get(id)) this.agents.set(id, peer);
     this.emit('change', id);
-    return this.find(id);
+    if (replaced === undefined) return this.find(id);
+    // It may have dialled in while this was written: it waits for approval like any other from now on.
+    this.agents.drop(replaced);
+    this.emit('change', replaced);
+    return { ...this.find(id), replaced };
   }
 
   /** Takes the approval back; its channel is closed. It may dial in again and waits for approval then. MACHINE_UNKNOWN. */
@@ -147,17 +156,9 @@ export class Machines extends EventEmitter<{ change: [machineId: string] }> {
     return this.#store.data.machines.find((machine) => machine.id === id);
   }
 
-  #refuseTakenName(name: string | undefined): void {
-    const holder = this.#store.data.machines.find((stored) => stored.name === name);
-    if (name === undefined || !holder) return;
-    throw new RehostError('NAME_TAKEN', `The machine '${holder.id}' is named '${name}' already.`, {
-      next: "Choose another name, or forget the other machine first ('rehost forget').",
-    });
-  }
-
   #view(stored: DeepReadonly<StoredMachine>): Machine {
     const { id, name, firstSeenAt, lastSeenAt, address, inventory } = stored;
-    const online = this.agents.get(id) !== undefined;
+    const online = this.#online(id);
     return {
       ...structuredClone({ id, name, firstSeenAt, lastSeenAt, address, inventory: inventory as Inventory }),
       approved: true,

@@ -1,8 +1,9 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import Type from 'typebox';
 import { RehostError } from '../api/errors.ts';
-import { ApproveRequest, Machine } from '../api/rest.ts';
+import { ApprovedMachine, ApproveRequest, Machine } from '../api/rest.ts';
 import { audited } from '../audited.ts';
+import { callerOf } from '../caller.ts';
 import { hasEnded } from '../job/states.ts';
 import type { Orchestrator } from '../orchestrator.ts';
 
@@ -22,12 +23,22 @@ export const machineRoutes: FastifyPluginAsyncTypebox<{ orchestrator: Orchestrat
 
   app.post(
     '/machines/:machine/approve',
-    { schema: { params: Named, body: ApproveRequest, response: { 200: Machine } } },
+    { schema: { params: Named, body: ApproveRequest, response: { 200: ApprovedMachine } } },
     async (request) => {
       const subject = request.params.machine;
       const { code, name } = request.body;
       const entry = { what: 'machine.approve', subject, idOf: (machine: Machine) => machine.id };
-      return await audited(orchestrator, request, entry, () => machines.approve(subject, code, name));
+      const approved = await audited(orchestrator, request, entry, async () => {
+        const machine = await machines.approve(subject, code, name);
+        const { replaced } = machine;
+        if (replaced !== undefined) {
+          const { who } = callerOf(request);
+          await orchestrator.audit.append({ who, what: 'machine.forget', subject: replaced, result: 'ok' });
+        }
+        return machine;
+      });
+      void tellApproved(orchestrator, approved);
+      return approved;
     },
   );
 
@@ -42,3 +53,12 @@ export const machineRoutes: FastifyPluginAsyncTypebox<{ orchestrator: Orchestrat
     });
   });
 };
+
+/** For the machine's screen only: the approval holds whether its agent hears of it or not. */
+async function tellApproved({ machines, log }: Orchestrator, { id, name }: Machine): Promise<void> {
+  try {
+    await machines.agents.get(id)?.request('approved', { name });
+  } catch (error) {
+    log.warn({ err: error, machine: id }, 'the agent was not told that its machine is approved');
+  }
+}

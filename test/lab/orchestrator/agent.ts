@@ -27,13 +27,22 @@ export function newKeys(): Keys {
   return { privateKey, publicKeyDer: publicKey.export({ format: 'der', type: 'spki' }) };
 }
 
-/** An open channel on which nothing was said yet. */
-export async function openChannel(port: number, caPem: string, facts: Inventory = inventory()): Promise<AgentChannel> {
+/** An open channel on which nothing was said yet. `approved` is told the machine's name when it is approved. */
+export async function openChannel(
+  port: number,
+  caPem: string,
+  facts: Inventory = inventory(),
+  approved: (name: string) => void = () => {},
+): Promise<AgentChannel> {
   const socket = await dial({ host: '127.0.0.1', port, path: AGENT_PATH, caPem });
   const refuse = (): never => {
     throw new RehostError('SNAPSHOT_REFUSED', 'This agent has no disks.');
   };
   const handlers: Handlers<typeof AGENT_METHODS> = {
+    approved: ({ name }) => {
+      approved(name);
+      return {};
+    },
     inventory: () => facts,
     'snapshot.create': refuse,
     'snapshot.release': () => ({}),
@@ -62,8 +71,9 @@ export async function enrol(
   caPem: string,
   keys: Keys,
   facts: Inventory = inventory(),
+  approved: (name: string) => void = () => {},
 ): Promise<{ channel: AgentChannel; proof: Proof }> {
-  const channel = await openChannel(port, caPem, facts);
+  const channel = await openChannel(port, caPem, facts, approved);
   const nonce = await hello(channel, keys);
   const proof = await channel.request('agent.prove', { signature: signature(keys, nonce), inventory: facts });
   return { channel, proof };

@@ -48,6 +48,11 @@ void test('agent: proves its key, reports its disks and shows the code that the 
   );
   await eventually('the code on the screen', () => screen().includes(`\nPairing code: ${seen?.code}\n`) || undefined);
   assert.equal(screen().split('Pairing code:').length, 2);
+  await agent.request('approved', { name: 'db \u001b[2J 1' });
+  await eventually(
+    'the approval',
+    () => screen().includes("\nApproved as 'db [2J 1'; this machine waits") || undefined,
+  );
   const inventory = await agent.request('inventory', {});
   assert.deepEqual(inventory, seen?.inventory);
 });

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { connect as tlsConnect } from 'node:tls';
 import { dial } from '../../../appliance/api/dial.ts';
+import { RehostError } from '../../../appliance/api/errors.ts';
 import type { Machine } from '../../../appliance/api/rest.ts';
 import { ORCHESTRATOR_NAME as servername } from '../../../appliance/api/transfer.ts';
 import { machineIdOf } from '../../../appliance/machine/agent-key.ts';
@@ -210,6 +211,77 @@ void test("enrolment: a given name is one machine's only, and never an unapprove
   assert.deepEqual([taken.status, (taken.json() as { code: string }).code], [409, 'NAME_TAKEN']);
   const found = await ask(server.socket, 'GET', '/api/v1/machines/db%20SN0001');
   assert.equal((found.json() as Machine).id, first);
+});
+
+void test('enrolment: an agent is told of its approval, and one that does not understand is approved all the same', async (t) => {
+  const server = await orchestrator(t);
+  const { port, identity } = server;
+  const [one, two] = [newKeys(), newKeys()];
+  const told: string[] = [];
+  const first = await enrol(port, identity.caPem, one, inventory(), (name) => told.push(name));
+  const deaf = (): never => {
+    throw new RehostError('REQUEST_INVALID', 'There is no such method here.');
+  };
+  const second = await enrol(port, identity.caPem, two, inventory(), deaf);
+  await approve(server, first.proof.machineId, { code: await shownCode(one, identity.caDer), name: 'db' });
+  await until('the agent is told', () => told.length > 0);
+  assert.deepEqual(told, ['db']);
+  const answer = await approve(server, second.proof.machineId, { code: await shownCode(two, identity.caDer) });
+  assert.equal(answer.status, 200, answer.text);
+  await until('the failure is logged', () => server.logged().includes('the agent was not told'));
+});
+
+void test('enrolment: a machine that was booted again takes over the name of its earlier self, which is forgotten', async (t) => {
+  const server = await orchestrator(t);
+  const { port, identity } = server;
+  const hardware = inventory({ uuid: '11111111-2222-3333-4444-555555555555' });
+  const arrive = async (facts = hardware) => {
+    const keys = newKeys();
+    const { channel, proof } = await enrol(port, identity.caPem, keys, facts);
+    const code = await shownCode(keys, identity.caDer);
+    return { channel, id: proof.machineId, approve: () => approve(server, proof.machineId, { code, name: 'db' }) };
+  };
+  const earlier = await arrive();
+  assert.equal(((await earlier.approve()).json() as { replaced?: string }).replaced, undefined);
+
+  const later = await arrive();
+  const taken = (await later.approve()).json() as { code: string; message: string; next: string };
+  assert.equal(taken.code, 'NAME_TAKEN');
+  assert.match(taken.message, /it is online/);
+  assert.ok(taken.next.includes(`'rehost forget ${earlier.id}'`), taken.next);
+
+  earlier.channel.close();
+  await until('it is offline', async () => (await list(server)).find(({ id }) => id === earlier.id)?.online === false);
+  const [disk] = hardware.disks;
+  assert.ok(disk);
+  const strangers = [
+    inventory({ uuid: '' }),
+    inventory({ uuid: '11111111-2222-3333-4444-555555555556' }),
+    inventory({ uuid: hardware.uuid, disks: [{ ...disk, serial: 'D2' }] }),
+    inventory({ uuid: hardware.uuid, disks: [disk, { ...disk, name: 'sdb', serial: 'D2' }] }),
+  ];
+  for (const facts of strangers) {
+    const refused = (await (await arrive(facts)).approve()).json() as { code: string; message: string };
+    assert.deepEqual([refused.code, /it is other hardware/.test(refused.message)], ['NAME_TAKEN', true]);
+  }
+
+  const answer = (await later.approve()).json() as { id: string; name: string; replaced: string };
+  assert.deepEqual([answer.id, answer.name, answer.replaced], [later.id, 'db', earlier.id]);
+  const approved = (await list(server)).filter((machine) => machine.approved);
+  assert.deepEqual(
+    approved.map(({ id, name, online }) => [id, name, online]),
+    [[later.id, 'db', true]],
+  );
+  const audit = (await readFile(join(server.state, 'audit.log'), 'utf8')).trimEnd().split('\n');
+  const entries = audit.map((line) => JSON.parse(line) as { what: string; subject: string; result: string });
+  assert.deepEqual(
+    entries.filter(({ result }) => result === 'ok').map(({ what, subject }) => [what, subject]),
+    [
+      ['machine.approve', earlier.id],
+      ['machine.forget', earlier.id],
+      ['machine.approve', later.id],
+    ],
+  );
 });
 
 void test('enrolment: a machine that has to leave a full room is told of as a change, and its agent is cut off', async (t) => {
