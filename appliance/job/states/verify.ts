@@ -1,4 +1,5 @@
 import { fromWire, RehostError } from '../../api/errors.ts';
+import type { Job } from '../../api/job.ts';
 import type { JobContext } from '../context.ts';
 import { transferVmName } from '../names.ts';
 import { Patience } from '../patience.ts';
@@ -46,9 +47,7 @@ export async function verify(context: JobContext): Promise<void> {
         }
         job.replicaVerified = true;
         job.releasePending = true;
-        context.detail(
-          `${status.checkedBytes} bytes re-read, ${status.manifests.map((m) => `${m.disk} sha256:${m.sha256.slice(0, 16)}`).join(', ')}`,
-        );
+        context.detail(`${status.checkedBytes} bytes re-read, ${status.manifests.map(manifestLine).join(', ')}`);
         await context.save();
         break;
       }
@@ -57,4 +56,10 @@ export async function verify(context: JobContext): Promise<void> {
   }
   // The copy is complete and proven: the source is free from here on.
   await releaseSource(context);
+}
+
+/** One disk's manifest for a person: whether its holes were all read as zeros, or sampled. */
+function manifestLine(manifest: Job['manifests'][number]): string {
+  const holes = manifest.holes === undefined ? '' : `, holes ${manifest.holes === 'read' ? 'read in full' : 'sampled'}`;
+  return `${manifest.disk} sha256:${manifest.sha256.slice(0, 16)}${holes}`;
 }
