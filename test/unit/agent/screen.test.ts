@@ -113,7 +113,7 @@ void test('consoles: all get the text; one that cannot be written does not stop 
   await new Promise((resolve) => setTimeout(resolve, 50));
   consoles.write('second\n');
   const read = (name: string): string => readFileSync(join(root, 'dev', name), 'utf8');
-  for (let tries = 0; tries < 200 && read('two') !== 'first\nsecond\n'; tries++)
-    await new Promise((resolve) => setTimeout(resolve, 10));
+  const both = (): boolean => ['one', 'two'].every((name) => read(name) === 'first\nsecond\n');
+  for (let tries = 0; tries < 1000 && !both(); tries++) await new Promise((resolve) => setTimeout(resolve, 10));
   assert.deepEqual([read('one'), read('two')], ['first\nsecond\n', 'first\nsecond\n']);
 });
