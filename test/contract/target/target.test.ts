@@ -130,18 +130,19 @@ describe('a target that fails', () => {
     const mount = join(folder, 'full');
     mkdirSync(mount);
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', mount]);
-    t.after(() => execFileSync('umount', [mount]));
     const path = join(mount, 'replica');
     writeFileSync(path, '');
     truncateSync(path, 4 * MIB);
-    const target = openTarget({ kind: 'device', path });
     const memory = new Memory(2 * MIB);
     memory.bytes.fill(0x42);
+    const target = openTarget({ kind: 'device', path });
+    // node:test runs these in the order in which they are named: the file is closed before its file system goes.
+    t.after(() => target.close());
+    t.after(() => execFileSync('umount', [mount]));
     assert.throws(() => target.write(memory.address, MIB, 2 * MIB), {
       code: 'POOL_FULL',
       message: /^Writing 2097152 bytes at 1048576 failed: the storage pool .* is full \(.*ENOSPC\)\)\.$/,
     });
-    target.close();
     memory.free();
   });
 
