@@ -22,9 +22,10 @@ check: ## types, lint, lost promises, import rules, unused code
 images: ## build the transfer and agent images (cached by content)
 	@$(NODE) iso/main.ts
 
+# --keep-going: one test that fails does not hide what the others would say; the exit code tells all the same.
 test: ## everything: checks, unit, contract and integration tests, complete clones
 	@$(MAKE) --no-print-directory setup
-	@$(MAKE) --no-print-directory check test-unit images test-real test-clone
+	@$(MAKE) --no-print-directory --keep-going check test-unit images test-real test-clone
 
 test-unit: ## tests that need no root and no virtual machine
 	@$(NODE) --test 'test/unit/**/*.test.ts'

@@ -7,7 +7,7 @@ import { join, resolve } from 'node:path';
 import { RehostError, toWire } from '../../appliance/api/errors.ts';
 import { cloneOneMachine } from '../e2e/clone.ts';
 import { renderTable, whatIsMissing } from '../e2e/report.ts';
-import { runCleanups } from '../lab/cleanup.ts';
+import { interruptedBy, runCleanups } from '../lab/cleanup.ts';
 import { Screen } from './screen.ts';
 
 const REPOSITORY = resolve(import.meta.dirname, '../..');
@@ -48,6 +48,19 @@ async function demo(kind: 'bios' | 'uefi', screen: Screen): Promise<number> {
   return missing.length === 0 ? 0 : 1;
 }
 
+/** After Ctrl-C whatever was under way fails: that is no error to show. Everything is removed, then the signal ends the process. */
+async function leaveToSignal(): Promise<void> {
+  const signal = interruptedBy();
+  if (!signal) return;
+  const failed = await runCleanups();
+  screen.block(
+    failed === 0
+      ? 'demo: interrupted; everything that it had made was removed.'
+      : 'demo: interrupted; see above for what is left.',
+  );
+  process.kill(process.pid, signal);
+}
+
 const kind = process.argv[2] ?? 'bios';
 if (kind !== 'bios' && kind !== 'uefi') {
   console.error(`demo: '${kind}' is no kind of source machine: bios or uefi`);
@@ -63,6 +76,7 @@ try {
     });
   code = await demo(kind, screen);
 } catch (error) {
+  await leaveToSignal();
   const { code: name, message, safe, next } = toWire(error);
   screen.block(`demo: ${name}: ${message}\n  safe: ${safe}\n  next: ${next}`);
   if (!(error instanceof RehostError) && error instanceof Error)

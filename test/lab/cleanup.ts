@@ -7,12 +7,20 @@
 interface Entry {
   name: string;
   undo: () => Promise<void> | void;
+  /** Set once it runs: whoever asks meanwhile waits for the same run. */
+  running?: Promise<void>;
 }
 
 /** An entry that takes longer than this is given up and named on stderr, ms. */
 const ENTRY_LIMIT_MS = 30_000;
 const entries: Entry[] = [];
 let listening = false;
+let interrupted: NodeJS.Signals | undefined;
+
+/** The signal that this process is ending with, if one came. */
+export function interruptedBy(): NodeJS.Signals | undefined {
+  return interrupted;
+}
 
 /**
  * Registers an undo. Answers a function that runs it now and takes it off the list: call it where the thing is closed in
@@ -22,18 +30,33 @@ export function onExit(name: string, undo: () => Promise<void> | void): () => Pr
   listen();
   const entry: Entry = { name, undo };
   entries.push(entry);
-  return async () => {
-    const index = entries.indexOf(entry);
-    if (index < 0) return;
-    entries.splice(index, 1);
-    await undo();
-  };
+  return () => start(entry);
 }
 
-/** Runs everything that is registered, last first. Failures are printed and do not stop the others. Answers how many failed. */
-export async function runCleanups(): Promise<number> {
+/** Runs an entry once; a second call waits for the first. */
+function start(entry: Entry): Promise<void> {
+  const index = entries.indexOf(entry);
+  if (index >= 0) entries.splice(index, 1);
+  entry.running ??= Promise.resolve().then(entry.undo);
+  return entry.running;
+}
+
+let draining: Promise<number> | undefined;
+
+/**
+ * Runs everything that is registered, last first. Failures are printed and do not stop the others. Answers how many failed. A call
+ * while another runs waits for it: the main path that fails because of a signal must not exit before the signal's cleanup is through.
+ */
+export function runCleanups(): Promise<number> {
+  draining ??= drain().finally(() => {
+    draining = undefined;
+  });
+  return draining;
+}
+
+async function drain(): Promise<number> {
   let failed = 0;
-  for (let entry = entries.pop(); entry; entry = entries.pop()) {
+  for (let entry = entries.at(-1); entry; entry = entries.at(-1)) {
     try {
       await bounded(entry);
     } catch (error) {
@@ -50,7 +73,7 @@ async function bounded(entry: Entry): Promise<void> {
     timer = setTimeout(() => reject(new Error(`not done after ${ENTRY_LIMIT_MS} ms`)), ENTRY_LIMIT_MS);
   });
   try {
-    await Promise.race([Promise.resolve(entry.undo()), late]);
+    await Promise.race([start(entry), late]);
   } finally {
     clearTimeout(timer);
   }
@@ -61,6 +84,7 @@ function listen(): void {
   listening = true;
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.once(signal, () => {
+      interrupted = signal;
       // What runs meanwhile fails for want of what is being removed: that must not end the process before its cleanup.
       process.on('uncaughtException', (error) => console.error(`after ${signal}: ${error.message}`));
       // The default action of the signal follows the cleanup, so that the parent sees how this process ended.

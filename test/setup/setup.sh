@@ -43,6 +43,6 @@ fi
 # An npm that does not run packages' install scripts leaves the pinned Node out: its own script brings it.
 [ -x node_modules/node/bin/node ] || (cd node_modules/node && node installArchSpecificPackage.js)
 [ -x node_modules/node/bin/node ] || die 'the pinned Node was not installed' 'look at what npm printed above'
-printf '%s\n' "$wanted" >node_modules/.rehost-lock
+[ "$(cat node_modules/.rehost-lock 2>/dev/null || true)" = "$wanted" ] || printf '%s\n' "$wanted" >node_modules/.rehost-lock
 
 say "ready: Node $(node_modules/node/bin/node --version), libvirt $(libvirtd --version | sed 's/.* //'), $(qemu-system-x86_64 --version | sed -n '1s/ (.*//p')"

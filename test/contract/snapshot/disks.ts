@@ -25,6 +25,7 @@ export function loopDisk(t: TestContext, content: Buffer): TestDisk {
   const file = join(folder, 'disk.raw');
   writeFileSync(file, content);
   const path = execFileSync('losetup', ['--find', '--show', file], QUIET).trim();
+  execFileSync('blockdev', ['--setrw', path], QUIET);
   atEnd(t, () => {
     // The kernel keeps the mark for the next user of the loop device.
     execFileSync('blockdev', ['--setrw', path], QUIET);

@@ -19,6 +19,8 @@ export async function attachLoop(diskPath: string): Promise<LoopDevice> {
     await run(['losetup', '--detach', device]);
   });
   try {
+    // The kernel keeps a read-only mark of the loop device's earlier user: an agent, for example.
+    await run(['blockdev', '--setrw', device]);
     await run(['partx', '--update', device]);
   } catch (error) {
     await detach();

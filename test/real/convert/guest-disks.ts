@@ -55,6 +55,7 @@ export async function smallDisk(
   if (fileSystem === 'xfs') await run(['mkfs.xfs', '-q', path]);
   const device = (await run(['losetup', '--find', '--show', path])).trim();
   const detach = onExit(`loop device ${device}`, () => run(['losetup', '--detach', device]).then(() => undefined));
+  await run(['blockdev', '--setrw', device]);
   const disk = testDisk({ device, partition: () => device, detach }, path, folder);
   if (fileSystem === 'xfs') await mounted(disk.loop.device, (point) => run(['cp', '-a', `${root}/.`, point]));
   return disk;
@@ -82,7 +83,7 @@ async function scratch(): Promise<{ path: string; remove: () => Promise<void> }>
 export async function mounted<T>(device: string, work: (point: string) => Promise<T>): Promise<T> {
   const point = await mkdtemp(join(tmpdir(), 'rehost-mount-'));
   const type = (await run(['blkid', '-p', '-o', 'value', '-s', 'TYPE', device])).trim();
-  if (type === 'vfat') await run(['fusefat', '-o', 'rw+', device, point]);
+  if (type === 'vfat') await mountFat(device, point, 'rw+');
   else await run(['mount', device, point]);
   const undo = onExit(`mount ${point}`, async () => {
     await run(['umount', point]);
@@ -95,10 +96,15 @@ export async function mounted<T>(device: string, work: (point: string) => Promis
   }
 }
 
+/** `blkdev`: the unmount then waits until the daemon has written everything, as a kernel's own file system does. */
+async function mountFat(device: string, point: string, mode: 'rw+' | 'ro'): Promise<void> {
+  await run(['fusefat', '-o', `${mode},blkdev,fsname=${device}`, device, point]);
+}
+
 /** Everyone's kernel mounts; FAT goes through FUSE where this host's kernel has no driver of its own. */
 const mountVolume: MountVolume = async (volume, point, mode) => {
   if (volume.fileSystem !== 'vfat') return await mountWithKernel(volume, point, mode);
-  await run(['fusefat', '-o', mode.writable ? 'rw+' : 'ro', volume.device, point]);
+  await mountFat(volume.device, point, mode.writable ? 'rw+' : 'ro');
 };
 
 export const OPTIONS: ConvertOptions = {
