@@ -101,7 +101,9 @@ export function mergeConfig(layers: { source: string; fields: unknown }[]): Conf
 
 function check(value: unknown, source: string): Config {
   if (Check(Config, value)) return value;
-  const [first] = Errors(Config, value);
+  const errors = Errors(Config, value);
+  // A field too many is told twice, first as 'schema is false' of the field itself.
+  const first = errors.find((error) => error.keyword === 'additionalProperties') ?? errors[0];
   const extra = first?.keyword === 'additionalProperties' ? ` (${first.params.additionalProperties.join(', ')})` : '';
   throw new RehostError(
     'CONFIG_INVALID',

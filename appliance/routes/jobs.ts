@@ -3,14 +3,14 @@ import { open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import Type from 'typebox';
-import { JobId } from '../api/control.ts';
 import { RehostError } from '../api/errors.ts';
 import { type Job, JobOrder } from '../api/job.ts';
 import { JobView } from '../api/rest.ts';
 import { audited } from '../audited.ts';
 import type { Orchestrator } from '../orchestrator.ts';
 
-const Named = Type.Object({ job: JobId });
+/** Any short text: what is no job's id is JOB_UNKNOWN, not a matter of form. */
+const Named = Type.Object({ job: Type.String({ minLength: 1, maxLength: 64 }) });
 /** Kept beside the log by the proof, also by one that fails. */
 const SCREENSHOT = 'screenshot.png';
 

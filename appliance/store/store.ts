@@ -27,8 +27,7 @@ export class Store {
 
   /** Opens the folder (made with mode 0700) for this process alone. STORE_LOCKED, STORE_DAMAGED. */
   static async open(folder: string): Promise<Store> {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
-    await chmod(folder, 0o700);
+    await makeFolder(folder);
     const lock = await lockStore(folder);
     try {
       const low = new Low(new DurableAdapter(join(folder, STATE_FILE)), emptyStore());
@@ -91,5 +90,20 @@ export class Store {
     await this.#low.write();
     this.#durable = draft;
     return result;
+  }
+}
+
+/** CONFIG_INVALID where this user may not have the folder: that is a matter of who runs it and where, not a fault. */
+async function makeFolder(folder: string): Promise<void> {
+  try {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await chmod(folder, 0o700);
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    if (code === undefined || !['EACCES', 'EPERM', 'EROFS', 'ENOTDIR'].includes(code)) throw cause;
+    throw new RehostError('CONFIG_INVALID', `The state folder ${folder} cannot be used: ${message}.`, {
+      cause,
+      next: 'Run rehostd as root, or choose a folder of your own with --state.',
+    });
   }
 }

@@ -2,7 +2,7 @@
  * `make demo`: clones one machine for real and proves it. Exit code 0 only when every fact of the report is there and holds.
  * Usage: main.ts [bios|uefi]
  */
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { RehostError, toWire } from '../../appliance/api/errors.ts';
 import { cloneOneMachine } from '../e2e/clone.ts';
@@ -66,6 +66,8 @@ if (kind !== 'bios' && kind !== 'uefi') {
   console.error(`demo: '${kind}' is no kind of source machine: bios or uefi`);
   process.exit(2);
 }
+// What an earlier run left would be mixed with this one's.
+await rm(OUT, { recursive: true, force: true });
 await mkdir(OUT, { recursive: true });
 const screen = new Screen();
 let code = 1;

@@ -1,12 +1,14 @@
 /** The demo's output: steps with the time since the start, and a progress bar on a terminal (lines every tenth elsewhere). */
 
 const BAR_CELLS = 30;
+const NOTE_EVERY_MS = 10_000;
 
 export class Screen {
   readonly #started = Date.now();
   readonly #tty = process.stdout.isTTY === true;
   #barShown = false;
   #lastTenth = -1;
+  #lastNote = 0;
 
   /** A step that begins or a fact that was found. */
   line(text: string): void {
@@ -24,14 +26,25 @@ export class Screen {
   /** How far the present step is; `fraction` is null where the whole is not known. */
   progress(fraction: number | null, text: string): void {
     if (!this.#tty) {
-      const tenth = fraction === null ? -1 : Math.floor(fraction * 10);
-      if (tenth <= this.#lastTenth) return;
-      this.#lastTenth = tenth;
+      if (!this.#isDue(fraction)) return;
       process.stdout.write(`[${this.#clock()}]   ${bar(fraction)} ${text}\n`);
       return;
     }
     process.stdout.write(`\r\x1b[2K[${this.#clock()}]   ${bar(fraction)} ${text}`.slice(0, process.stdout.columns + 5));
     this.#barShown = true;
+  }
+
+  /** Without a terminal: every tenth, and where the whole is not known a line now and then. */
+  #isDue(fraction: number | null): boolean {
+    if (fraction !== null) {
+      const tenth = Math.floor(fraction * 10);
+      if (tenth <= this.#lastTenth) return false;
+      this.#lastTenth = tenth;
+      return true;
+    }
+    if (Date.now() - this.#lastNote < NOTE_EVERY_MS) return false;
+    this.#lastNote = Date.now();
+    return true;
   }
 
   #clearBar(): void {

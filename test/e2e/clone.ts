@@ -218,6 +218,7 @@ export async function cloneOneMachine(
   const scene = await openScene(options);
   try {
     const { size } = await stat(scene.diskPath);
+    listener.step('source disk: SHA-256 of all 8 GiB, before anything boots');
     const sourceSha256Before = await timed(
       'source hash before',
       (hash) => hash.slice(0, 16),
@@ -237,7 +238,7 @@ export async function cloneOneMachine(
       );
     }
     rows.push(...phaseRows(job));
-    listener.step('source machine: power off');
+    listener.step('source machine: power off; SHA-256 of its disk once more');
     await scene.machine.stop();
     const sourceSha256After = await timed(
       'source hash after',
@@ -255,6 +256,7 @@ export async function cloneOneMachine(
     );
     const view = await reachTarget(scene, job, options);
     const login = { address: scene.disk.address, keyPath: scene.disk.sshKeyPath };
+    listener.step('target VM: every file of the manifest is hashed inside it');
     const target = await timed(
       'manifest in the target',
       (facts) => `${facts.filesVerified} files`,

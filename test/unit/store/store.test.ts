@@ -120,3 +120,10 @@ void test('store: nothing is written after it was closed', async (t) => {
   await store.close();
   await assert.rejects(store.save(job('aaaaaa')), { code: 'INTERNAL' });
 });
+
+void test('store: a folder that cannot be had is a matter of configuration, not a fault of ours', async (t) => {
+  const folder = await temporaryFolder(t);
+  const file = join(folder, 'file');
+  await writeFile(file, '');
+  await assert.rejects(Store.open(join(file, 'state')), { code: 'CONFIG_INVALID', next: /--state/ });
+});
