@@ -8,18 +8,21 @@ RUN_TESTS := $(NODE) --test --test-concurrency=1
 .PHONY: help setup check test test-unit test-real test-clone test-slow images demo bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{sub(/:.*/, "", $$1); printf "  %-12s %s\n", $$1, $$2}' Makefile
 
 setup: ## install what is missing: Debian packages, npm packages, the pinned Node
 	@sh test/setup/setup.sh
 
-check: ## types, lint, lost promises, import rules, unused code
+node_modules/.rehost-lock:
+	@echo "make: nothing is installed yet; run 'make setup' first" >&2; exit 1
+
+check: | node_modules/.rehost-lock ## types, lint, lost promises, import rules, unused code
 	@$(BIN)/tsc -p .
 	@$(BIN)/biome check --error-on-warnings .
 	@$(BIN)/oxlint --type-aware --deny-warnings
 	@$(BIN)/knip
 
-images: ## build the transfer and agent images (cached by content)
+images: | node_modules/.rehost-lock ## build the transfer and agent images (cached by content)
 	@$(NODE) iso/main.ts
 
 # --keep-going: one test that fails does not hide what the others would say; the exit code tells all the same.
@@ -27,23 +30,24 @@ test: ## everything: checks, unit, contract and integration tests, complete clon
 	@$(MAKE) --no-print-directory setup
 	@$(MAKE) --no-print-directory --keep-going check test-unit images test-real test-clone
 
-test-unit: ## tests that need no root and no virtual machine
+test-unit: | node_modules/.rehost-lock ## tests that need no root and no virtual machine
 	@$(NODE) --test 'test/unit/**/*.test.ts'
 
-test-real: ## contract suites and tests on real parts (root)
+test-real: | node_modules/.rehost-lock ## contract suites and tests on real parts (root)
 	@$(RUN_TESTS) $$(find test/contract test/real -name '*.test.ts' ! -name '*.slow.test.ts' | sort)
 
-test-clone: ## complete clones of a BIOS and a UEFI machine (root, images)
+test-clone: | node_modules/.rehost-lock ## complete clones of a BIOS and a UEFI machine (root, images)
 	@$(RUN_TESTS) $$(find test/e2e -name '*.test.ts' ! -name '*.slow.test.ts' | sort)
 
-test-slow: ## what takes long and changes seldom: setup in fresh Debian 12 and 13, source disks that boot by themselves
+test-slow: | node_modules/.rehost-lock ## what takes long and changes seldom: setup in fresh Debian 12 and 13, source disks that boot by themselves
 	@$(RUN_TESTS) $$(find test -name '*.slow.test.ts' | sort)
 
 demo: ## clone one machine for real and prove it; KIND=uefi for the other kind
+	@[ "$$(id -u)" -eq 0 ] || { echo 'demo: it makes network namespaces and virtual machines; run it as root' >&2; exit 1; }
 	@$(MAKE) --no-print-directory setup images
 	@$(NODE) test/demo/main.ts $(or $(KIND),bios)
 
-bench: ## Rehost and its peers in one run
+bench: | node_modules/.rehost-lock ## Rehost and its peers in one run
 	@$(NODE) test/bench/transfer.ts
 
 clean: ## remove what was built here (the cache stays)
