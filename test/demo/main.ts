@@ -52,12 +52,7 @@ async function demo(kind: 'bios' | 'uefi', screen: Screen): Promise<number> {
 async function leaveToSignal(): Promise<void> {
   const signal = interruptedBy();
   if (!signal) return;
-  const failed = await runCleanups();
-  screen.block(
-    failed === 0
-      ? 'demo: interrupted; everything that it had made was removed.'
-      : 'demo: interrupted; see above for what is left.',
-  );
+  await runCleanups();
   process.kill(process.pid, signal);
 }
 

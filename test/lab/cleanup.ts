@@ -85,6 +85,7 @@ function listen(): void {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.once(signal, () => {
       interrupted = signal;
+      console.error(`\n${signal}: removing everything that was made`);
       // What runs meanwhile fails for want of what is being removed: that must not end the process before its cleanup.
       process.on('uncaughtException', (error) => console.error(`after ${signal}: ${error.message}`));
       // The default action of the signal follows the cleanup, so that the parent sees how this process ended.
