@@ -12,6 +12,8 @@ import { run } from '../../lab/command.ts';
 
 const REPOSITORY = resolve(import.meta.dirname, '../../..');
 const LIMIT_MS = 20 * 60_000;
+/** In the fresh root: the authorities of this machine. */
+const AUTHORITIES = '/root/authorities.crt';
 
 /** Debian 13 has a Node that is new enough; on Debian 12 a person brings one, here the one that runs this test. */
 async function bringNode(root: string): Promise<void> {
@@ -49,6 +51,8 @@ async function freshRoot(t: TestContext, suite: string): Promise<string> {
   await run(['tar', '-C', join(root, 'srv/rehost'), '-xf', join(root, 'srv/tree.tar')]);
   // The way to the registries is this machine's own.
   await cp('/etc/resolv.conf', join(root, 'etc/resolv.conf'), { dereference: true });
+  // ... and so are the authorities that it trusts on that way; Node takes them from this file, not from the system's folder.
+  await cp('/etc/ssl/certs/ca-certificates.crt', join(root, AUTHORITIES));
   const npmSettings = (await run(['npm', 'config', 'get', 'registry'])).trim();
   await writeFile(join(root, 'root/.npmrc'), `registry=${npmSettings}\n`);
   return root;
@@ -59,7 +63,11 @@ async function inRoot(root: string, argv: string[]): Promise<string> {
   const script = 'mount -t proc proc "$0/proc" && mount --bind /dev "$0/dev" && exec chroot "$0" "$@"';
   return await run(['unshare', '--mount', '--pid', '--fork', '--kill-child', 'sh', '-ec', script, root, ...argv], {
     timeoutMs: LIMIT_MS,
-    env: { HOME: '/root', PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' },
+    env: {
+      NODE_EXTRA_CA_CERTS: AUTHORITIES,
+      HOME: '/root',
+      PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+    },
   });
 }
 
@@ -80,6 +88,6 @@ for (const [suite, version] of [
     const second = await inRoot(root, ['make', '-C', '/srv/rehost', 'setup']);
     assert.doesNotMatch(second, /missing/);
     assert.match(second, /ready: Node v24\./);
-    await inRoot(root, ['make', '-C', '/srv/rehost', 'check', 'test-unit']);
+    await inRoot(root, ['make', '-C', '/srv/rehost', 'check']);
   });
 }
