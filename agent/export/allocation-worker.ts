@@ -1,22 +1,22 @@
 /** Thread that reads the disks' allocation maps, once for all connections: minutes on large rotating disks. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { toWire } from '../../appliance/api/errors.ts';
-import { buildMap } from './allocation/build.ts';
+import { buildMap, fullMap } from './allocation/build.ts';
 import { AllocationMap } from './allocation/map.ts';
 import { DeviceSource } from './allocation/source.ts';
 import { openDisk } from './open-disk.ts';
-import type { AllocationReport, AllocationWork, ExportDisk } from './shared.ts';
+import type { AllocationMode, AllocationReport, AllocationWork, ExportDisk } from './shared.ts';
 
 function report(message: AllocationReport): void {
   parentPort?.postMessage(message);
 }
 
-function mapDisk(disk: ExportDisk, index: number): void {
+function mapDisk(disk: ExportDisk, index: number, allocation: AllocationMode): void {
   const nothing = { sizeBytes: disk.sizeBytes, free: new Float64Array(new SharedArrayBuffer(0)) };
   const reader = openDisk(disk, new AllocationMap({ ...nothing, unknown: nothing.free }));
   const source = new DeviceSource(reader.device, disk.sizeBytes);
   try {
-    const { areas, ...map } = buildMap(source);
+    const { areas, ...map } = allocation === 'full' ? fullMap(disk.sizeBytes) : buildMap(source);
     report({ kind: 'map', disk: index, map, areas: areas.map((area) => ({ disk: disk.disk, ...area })) });
   } finally {
     source.free();
@@ -25,8 +25,10 @@ function mapDisk(disk: ExportDisk, index: number): void {
 }
 
 try {
-  const { disks } = workerData as AllocationWork;
-  disks.forEach(mapDisk);
+  const { disks, allocation } = workerData as AllocationWork;
+  disks.forEach((disk, index) => {
+    mapDisk(disk, index, allocation);
+  });
   report({ kind: 'done' });
 } catch (error) {
   report({ kind: 'failed', error: toWire(error) });

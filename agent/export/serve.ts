@@ -7,7 +7,9 @@ import { dataPsk } from '../../appliance/api/psk.ts';
 import { CONNECTIONS_MAX, TOKEN_BYTES } from '../../appliance/api/transfer.ts';
 import { closeSocket, listen } from '../../native/socket.ts';
 import {
+  type AllocationMode,
   type AllocationReport,
+  type AllocationWork,
   type ConnectionReport,
   type ConnectionWork,
   Counters,
@@ -28,6 +30,8 @@ export interface ExportBasics {
   token: Buffer;
   connections: number;
   disks: readonly ExportDisk[];
+  /** What of the disks is read; 'used' when it is not said. */
+  allocation?: AllocationMode;
 }
 
 export interface ExportOptions extends ExportBasics {
@@ -162,7 +166,8 @@ class Session implements ExportSession {
   }
 
   #map(): Promise<AreaFound[]> {
-    const worker = startWorker('allocation', { disks: this.#order.disks });
+    const work: AllocationWork = { disks: this.#order.disks, allocation: this.#order.allocation ?? 'used' };
+    const worker = startWorker('allocation', work);
     this.#workers.add(worker);
     this.#mapper = worker;
     const found: AreaFound[] = [];

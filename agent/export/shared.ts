@@ -99,8 +99,12 @@ export type ConnectionReport =
   /** No connection came about. */
   | { kind: 'failed'; error: WireError };
 
+/** `used`: what file systems say is free is not read. `full`: every byte of the disks is read. */
+export type AllocationMode = 'used' | 'full';
+
 /** workerData of allocation-worker.ts. */
 export interface AllocationWork {
+  allocation: AllocationMode;
   disks: readonly ExportDisk[];
 }
 

@@ -1,18 +1,17 @@
 /** The allocation map of a disk, from its partition table and the file systems that are understood. */
 import { SysError } from '../../../native/errors.ts';
-import { ext4Free } from './ext4.ts';
 import type { MapLists } from './map.ts';
 import { type Partition, readPartitions } from './partitions.ts';
 import { RangeBuilder, subtract } from './ranges.ts';
+import { READERS } from './readers.ts';
 import { otherFormat } from './signatures.ts';
 import { Inconsistent, type StructureSource } from './source.ts';
-import { swapFree } from './swap.ts';
 
 /** What was found in one area, for the log. */
 export interface AreaReport {
   start: number;
   end: number;
-  /** 'ext4', 'swap', or 'unknown' with the reason. */
+  /** A reader's format, or 'unknown' with the reason. */
   found: string;
 }
 
@@ -38,6 +37,13 @@ export function buildMap(source: StructureSource): BuiltMap {
   return { sizeBytes: source.sizeBytes, free: free.finish(), unknown: unknown.finish(), areas };
 }
 
+/** The map of a disk of which everything is to be read: nothing is free, everything unknown. */
+export function fullMap(sizeBytes: number): BuiltMap {
+  const unknown = new RangeBuilder();
+  unknown.add(0, sizeBytes);
+  return { sizeBytes, free: new RangeBuilder().finish(), unknown: unknown.finish(), areas: [] };
+}
+
 /** The partitions; the whole disk where there is no table; nothing where the table does not hold together. */
 function areasOf(source: StructureSource, areas: AreaReport[]): Partition[] {
   const whole = { start: 0, end: source.sizeBytes };
@@ -52,22 +58,18 @@ function areasOf(source: StructureSource, areas: AreaReport[]): Partition[] {
 
 function readArea(source: StructureSource, area: Partition, free: RangeBuilder, known: RangeBuilder): string {
   try {
-    const other = otherFormat(source, area.start, area.end);
+    const claims = READERS.flatMap((reader) => {
+      const space = reader.free(source, area.start, area.end);
+      return space ? [{ reader, space }] : [];
+    });
+    const [claim, second] = claims;
+    if (claim && second) return `unknown: it looks like ${claim.reader.format} and like ${second.reader.format}`;
+    const other = otherFormat(source, area.start, area.end, claim?.reader);
     if (other !== undefined) return `unknown: ${other}`;
-    const ext4 = ext4Free(source, area.start, area.end);
-    const swap = swapFree(source, area.start, area.end);
-    if (ext4 && swap) return 'unknown: it looks like ext4 and like swap';
-    if (ext4) {
-      free.addAll(ext4.free);
-      known.add(area.start, ext4.end);
-      return 'ext4';
-    }
-    if (swap) {
-      free.add(swap.start, swap.end);
-      known.add(area.start, swap.end);
-      return 'swap';
-    }
-    return 'unknown';
+    if (!claim) return 'unknown';
+    free.addAll(claim.space.free);
+    known.add(area.start, claim.space.end);
+    return claim.reader.format;
   } catch (error) {
     return notUnderstood(error);
   }

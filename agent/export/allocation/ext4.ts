@@ -10,7 +10,7 @@
  * when its descriptor has a checksum.
  */
 import { Ext4Checksums } from './ext4-checksums.ts';
-import { RangeBuilder, subtract } from './ranges.ts';
+import { type FreeSpace, RangeBuilder, subtract } from './ranges.ts';
 import { Inconsistent, type StructureSource } from './source.ts';
 
 const SUPERBLOCK_AT = 1024;
@@ -71,15 +71,8 @@ interface Group {
   uninitialised: boolean;
 }
 
-export interface Ext4Free {
-  /** End of the file system on the disk, bytes: what follows is not its own. */
-  end: number;
-  /** Free ranges on the disk, bytes. */
-  free: Float64Array<SharedArrayBuffer>;
-}
-
 /** Free ranges of the file system in [start, end), or undefined when there is none. Inconsistent: there is one, not to be trusted. */
-export function ext4Free(source: StructureSource, start: number, end: number): Ext4Free | undefined {
+export function ext4Free(source: StructureSource, start: number, end: number): FreeSpace | undefined {
   if (end - start < 64 * 1024) return undefined;
   const raw = source.read(start + SUPERBLOCK_AT, 1024);
   if (raw.readUInt16LE(0x38) !== MAGIC) return undefined;

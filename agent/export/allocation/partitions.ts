@@ -66,6 +66,11 @@ function mbrEntries(sector: Buffer): MbrEntry[] | undefined {
   return entries;
 }
 
+/** Does this first sector (512 bytes of it) name any partition? A file system's boot sector does not. */
+export function isPartitionTable(sector: Buffer): boolean {
+  return (mbrEntries(sector)?.length ?? 0) > 0;
+}
+
 function readGpt(source: StructureSource): Partition[] {
   const sector = source.sectorBytes;
   const header = source.read(sector, sector);

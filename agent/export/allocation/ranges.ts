@@ -3,6 +3,14 @@
 /** Ranges that one list holds at most: 16 MiB. A more fragmented disk loses its smallest ranges, see RangeBuilder. */
 export const RANGES_MAX = 1024 * 1024;
 
+/** What a file system's own structures say about an area of the disk. */
+export interface FreeSpace {
+  /** End of the file system on the disk, bytes: what follows is not its own. */
+  end: number;
+  /** Free ranges on the disk, bytes: pairs of start and end, sorted, within the file system. */
+  free: Float64Array<SharedArrayBuffer>;
+}
+
 /** Collects ranges in ascending order. Adjacent ones are joined. */
 export class RangeBuilder {
   #pairs = new Float64Array(2 * 1024);

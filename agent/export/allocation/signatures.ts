@@ -1,12 +1,16 @@
 /**
  * Other formats' marks. An area that was ext4 or swap once and something else later can still carry the old superblock: its
- * bitmaps would then free the new owner's data. Any mark of another format makes the area unknown, and so does anything at
- * all in the first KiB, which ext4 and swap leave to boot loaders and their tools make zero: what is written to a whole area
- * by somebody else nearly always begins there. A boot loader in such a partition costs only time: it is copied in full.
+ * bitmaps would then free the new owner's data. Any mark of another format than the one that claims the area makes it
+ * unknown. So does anything at all in the first KiB where the format leaves that to boot loaders and its tools make it
+ * zero: what is written to a whole area by somebody else nearly always begins there. A boot loader in such a partition
+ * costs only time: it is copied in full. A format that begins at byte 0 checks its own first sector; a partition table
+ * that was written into it makes the area unknown all the same.
  */
+import { isPartitionTable } from './partitions.ts';
 import type { StructureSource } from './source.ts';
 
 interface Mark {
+  /** Up to a bracket it is the name by which a reader has its own marks excused. */
   format: string;
   /** Bytes from the area's start; negative ones from its end. */
   at: number;
@@ -34,6 +38,9 @@ const UFS_MAGICS = [
   '\x94\x19\x23\x05',
 ];
 
+/** What replaces the signature of a swap area that holds a hibernated system's memory. */
+const HIBERNATED = ['S1SUSPEND', 'S2SUSPEND', 'ULSUSPEND', 'LINHIB0001'];
+
 // Places and magics as in util-linux, libblkid/src/superblocks/ and libblkid/src/partitions/, one file for each format.
 const MARKS: readonly Mark[] = [
   { format: 'GPT', at: 512, magic: GPT },
@@ -57,6 +64,9 @@ const MARKS: readonly Mark[] = [
   { format: 'APFS', at: 32, magic: 'NXSB' },
   { format: 'XFS', at: 0, magic: 'XFSB' },
   { format: 'NTFS', at: 3, magic: 'NTFS    ' },
+  ...[4, 8, 16, 64].flatMap((page) =>
+    ['SWAPSPACE2', 'SWAP-SPACE', ...HIBERNATED].map((magic) => ({ format: 'swap', at: page * KIB - 10, magic })),
+  ),
   { format: 'ReFS', at: 3, magic: 'ReFS\0' },
   { format: 'BitLocker', at: 3, magic: '-FVE-FS-' },
   { format: 'exFAT', at: 3, magic: 'EXFAT   ' },
@@ -119,11 +129,25 @@ const NILFS_REVISION = '\x02\0\0\0';
 const NILFS_MAGIC = '\x34\x34';
 const BOOT_BYTES = 1024;
 
-/** The first other format whose mark stands in the area [start, end), or undefined. */
-export function otherFormat(source: StructureSource, start: number, end: number): string | undefined {
+/** Whose marks are no others': the format that claims the area. */
+export interface Claimant {
+  /** As in MARKS, without what stands in brackets there. */
+  format: string;
+  /** Its structures begin at byte 0. Otherwise the first KiB must be zero. */
+  ownsStart: boolean;
+}
+
+/** The first format other than the claimant's whose mark stands in the area [start, end), or undefined. */
+export function otherFormat(
+  source: StructureSource,
+  start: number,
+  end: number,
+  claimant: Claimant | undefined,
+): string | undefined {
   const has = (at: number, magic: string): boolean =>
     at >= start && at + magic.length <= end && source.read(at, magic.length).toString('latin1') === magic;
-  const named = MARKS.find(({ at, magic }) => has(at < 0 ? end + at : start + at, magic));
+  const others = claimant ? MARKS.filter(({ format }) => format.split(' (')[0] !== claimant.format) : MARKS;
+  const named = others.find(({ at, magic }) => has(at < 0 ? end + at : start + at, magic));
   if (named) return named.format;
   if (hasZfsLabel(source, start, end)) return 'ZFS';
   const size = end - start;
@@ -132,7 +156,7 @@ export function otherFormat(source: StructureSource, start: number, end: number)
   if (has(start + Math.floor((size - 8192) / 4096) * 4096, MD_MAGIC)) return 'md 1.0';
   const nilfs = start + (Math.floor(size / 512) - 8) * 512;
   if (has(nilfs, NILFS_REVISION) && has(nilfs + 6, NILFS_MAGIC)) return 'NILFS2 (copy)';
-  return occupiedStart(source, start, end);
+  return occupiedStart(source, start, end, claimant?.ownsStart ?? false);
 }
 
 function hasZfsLabel(source: StructureSource, start: number, end: number): boolean {
@@ -147,11 +171,9 @@ function hasZfsLabel(source: StructureSource, start: number, end: number): boole
   });
 }
 
-/** What stands in the part that belongs to neither ext4 nor swap, or undefined when it is all zero. */
-function occupiedStart(source: StructureSource, start: number, end: number): string | undefined {
+/** What stands at the start that is not the claimant's, or undefined. */
+function occupiedStart(source: StructureSource, start: number, end: number, owned: boolean): string | undefined {
   const boot = source.read(start, Math.min(BOOT_BYTES, end - start));
-  if (boot.every((byte) => byte === 0)) return undefined;
-  const table =
-    boot.length >= 512 && boot.readUInt16LE(510) === 0xaa55 && boot.subarray(446, 510).some((byte) => byte !== 0);
-  return table ? 'a partition table of its own' : 'its boot sectors are not empty';
+  if (boot.length >= 512 && isPartitionTable(boot)) return 'a partition table of its own';
+  return owned || boot.every((byte) => byte === 0) ? undefined : 'its boot sectors are not empty';
 }

@@ -5,7 +5,7 @@ import { closeSync, ftruncateSync, mkdirSync, mkdtempSync, openSync, rmSync, wri
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import { buildMap } from '../../../agent/export/allocation/build.ts';
+import { buildMap, fullMap } from '../../../agent/export/allocation/build.ts';
 import { AllocationMap } from '../../../agent/export/allocation/map.ts';
 import { DeviceSource } from '../../../agent/export/allocation/source.ts';
 import { BlockDevice } from '../../../native/block.ts';
@@ -186,6 +186,7 @@ describe('ext4 free blocks', () => {
       // The last bits of the padding: not one of the blocks is another than before.
       patch(path, bitmap + 4095, Buffer.from([0x7f]));
     },
+    'a mark of hibernated swap space': (path) => patch(path, 4086, Buffer.from('S1SUSPEND')),
     'a mark of ReFS': (path) => patch(path, 0, Buffer.from('\0\0\0ReFS\0')),
     'a mark of F2FS': (path) => patch(path, 5120, Buffer.from('1020f5f2', 'hex')),
     'a mark of NILFS2': (path) => patch(path, 64 * MIB - 4096, Buffer.from('0200000000003434', 'hex')),
@@ -330,11 +331,25 @@ describe('swap', () => {
     );
   });
 
+  it('frees nothing of one that has the magic of ext4', () => {
+    const path = image(16 * MIB);
+    execFileSync('mkswap', [path], { stdio: 'ignore' });
+    patch(path, 1024 + 0x38, Buffer.from('53ef', 'hex'));
+    assert.deepEqual(pairs(mapOf(path).free), []);
+  });
+
   it('frees nothing of a hibernated one', () => {
     const path = image(16 * MIB);
     execFileSync('mkswap', [path], { stdio: 'ignore' });
     patch(path, 4086, Buffer.from('S1SUSPEND\0'));
     assert.deepEqual(pairs(mapOf(path).free), []);
+  });
+});
+
+describe('a full map', () => {
+  it('has no free byte, and leaves all of it to be read', () => {
+    const map = new AllocationMap(fullMap(10 * MIB));
+    assert.deepEqual([...map.extents(0, 10 * MIB)], [{ start: 0, end: 10 * MIB, state: 'unknown' }]);
   });
 });
 

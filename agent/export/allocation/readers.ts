@@ -1,0 +1,20 @@
+/** The formats whose free space is understood. */
+import { ext4Free } from './ext4.ts';
+import type { FreeSpace } from './ranges.ts';
+import type { Claimant } from './signatures.ts';
+import type { StructureSource } from './source.ts';
+import { swapFree } from './swap.ts';
+
+export interface FileSystemReader extends Claimant {
+  /**
+   * Free space of the file system in [start, end) of the source, or undefined when there is none of this format. Inconsistent:
+   * there is one, not to be trusted. It reads through the source only, holds bounded memory, and ends on any content.
+   */
+  free(source: StructureSource, start: number, end: number): FreeSpace | undefined;
+}
+
+/** An area is believed when exactly one of these claims it and no mark of another format stands in it. */
+export const READERS: readonly FileSystemReader[] = [
+  { format: 'ext4', ownsStart: false, free: ext4Free },
+  { format: 'swap', ownsStart: false, free: swapFree },
+];
