@@ -1,4 +1,4 @@
-/** XXH3-128 from libxxhash (Debian: libxxhash0). Not cryptographic: it finds damage, not forgery; TLS is what guards the wire. */
+/** XXH3-128 and XXH64 from libxxhash (Debian: libxxhash0). Not cryptographic: it finds damage, not forgery; TLS is what guards the wire. */
 import koffi, { type KoffiFunc } from 'koffi';
 import type { Address } from './memory.ts';
 
@@ -12,6 +12,10 @@ koffi.struct('XXH128_hash_t', { low64: 'uint64_t', high64: 'uint64_t' });
 /** Reads the memory during the call only. Any thread. */
 const oneShot = library.func('XXH128_hash_t XXH3_128bits(uintptr_t data, size_t bytes)') as KoffiFunc<
   (data: Address, bytes: number) => Halves
+>;
+/** Reads the array during the call only, in place. Any thread. */
+const oneShot64 = library.func('uint64_t XXH64(const void *data, size_t bytes, uint64_t seed)') as KoffiFunc<
+  (data: Uint8Array, bytes: number, seed: number) => number | bigint
 >;
 /** Returns a state that the caller owns until XXH3_freeState; one thread at a time. */
 const createState = library.func('uintptr_t XXH3_createState()') as KoffiFunc<() => Address>;
@@ -36,6 +40,11 @@ export function xxh3At(address: Address, bytes: number, into: DataView, position
   canonical(oneShot(address, bytes), into, position);
 }
 
+/** XXH64 of `bytes` with seed 0, as file systems store it. */
+export function xxh64(bytes: Uint8Array): bigint {
+  return BigInt(oneShot64(bytes, bytes.length, 0));
+}
+
 /** XXH3-128 of a stream. Owned by one thread; `free` ends it. */
 export class Xxh3Stream {
   #state: Address;
@@ -54,6 +63,11 @@ export class Xxh3Stream {
   /** Writes the canonical hash of all that was added since the last `digest`, and begins anew. */
   digest(into: DataView, position: number): void {
     canonical(digest(this.#state), into, position);
+    reset(this.#state);
+  }
+
+  /** Forgets what was added. */
+  reset(): void {
     reset(this.#state);
   }
 

@@ -1,4 +1,5 @@
 /** The formats whose free space is understood. */
+import { btrfsFree } from './btrfs.ts';
 import { ext4Free } from './ext4.ts';
 import type { FreeSpace } from './ranges.ts';
 import type { Claimant } from './signatures.ts';
@@ -15,6 +16,7 @@ export interface FileSystemReader extends Claimant {
 
 /** An area is believed when exactly one of these claims it and no mark of another format stands in it. */
 export const READERS: readonly FileSystemReader[] = [
+  { format: 'Btrfs', ownsStart: false, free: btrfsFree },
   { format: 'ext4', ownsStart: false, free: ext4Free },
   { format: 'swap', ownsStart: false, free: swapFree },
 ];
