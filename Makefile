@@ -48,7 +48,7 @@ demo: ## clone one machine for real and prove it; KIND=uefi for the other kind
 	@$(NODE) test/demo/main.ts $(or $(KIND),bios)
 
 bench: | node_modules/.rehost-lock ## Rehost and its peers in one run
-	@$(NODE) test/bench/transfer.ts
+	@$(NODE) test/bench/main.ts
 
 clean: ## remove what was built here (the cache stays)
 	rm -rf out
