@@ -1,17 +1,18 @@
 /** The allocation map of a disk, from its partition table and the file systems that are understood. */
-import { SysError } from '../../../native/errors.ts';
+import { type AreaSpace, notUnderstood } from './area.ts';
+import { readFileSystem } from './file-system.ts';
+import { readLvm } from './lvm.ts';
+import { hasLvmLabel } from './lvm-label.ts';
 import type { MapLists } from './map.ts';
 import { type Partition, readPartitions } from './partitions.ts';
 import { RangeBuilder, subtract } from './ranges.ts';
-import { READERS } from './readers.ts';
-import { otherFormat } from './signatures.ts';
-import { Inconsistent, type StructureSource } from './source.ts';
+import type { StructureSource } from './source.ts';
 
 /** What was found in one area, for the log. */
 export interface AreaReport {
   start: number;
   end: number;
-  /** A reader's format, or 'unknown' with the reason. */
+  /** A reader's format, LVM with its volumes, or 'unknown' with the reason. */
   found: string;
 }
 
@@ -28,8 +29,10 @@ export function buildMap(source: StructureSource): BuiltMap {
   const known = new RangeBuilder();
   const areas: AreaReport[] = [];
   for (const area of areasOf(source, areas)) {
-    const report = readArea(source, area, free, known);
-    areas.push({ ...area, found: report });
+    const space = readArea(source, area);
+    free.addAll(space.free);
+    known.addAll(space.known);
+    areas.push({ ...area, found: space.found });
   }
   const knownRanges = known.finish();
   const unknown = new RangeBuilder();
@@ -51,31 +54,15 @@ function areasOf(source: StructureSource, areas: AreaReport[]): Partition[] {
     const table = readPartitions(source);
     return table.kind === 'none' ? [whole] : table.partitions;
   } catch (error) {
-    areas.push({ ...whole, found: notUnderstood(error) });
+    areas.push({ ...whole, found: notUnderstood(error).found });
     return [];
   }
 }
 
-function readArea(source: StructureSource, area: Partition, free: RangeBuilder, known: RangeBuilder): string {
+function readArea(source: StructureSource, { start, end }: Partition): AreaSpace {
   try {
-    const claims = READERS.flatMap((reader) => {
-      const space = reader.free(source, area.start, area.end);
-      return space ? [{ reader, space }] : [];
-    });
-    const [claim, second] = claims;
-    if (claim && second) return `unknown: it looks like ${claim.reader.format} and like ${second.reader.format}`;
-    const other = otherFormat(source, area.start, area.end, claim?.reader);
-    if (other !== undefined) return `unknown: ${other}`;
-    if (!claim) return 'unknown';
-    free.addAll(claim.space.free);
-    known.add(area.start, claim.space.end);
-    return claim.reader.format;
+    return hasLvmLabel(source, start, end) ? readLvm(source, start, end) : readFileSystem(source, start, end);
   } catch (error) {
     return notUnderstood(error);
   }
-}
-
-function notUnderstood(error: unknown): string {
-  if (error instanceof Inconsistent || error instanceof SysError) return `unknown: ${error.message}`;
-  throw error;
 }

@@ -108,3 +108,20 @@ export function subtract(
   }
   if (at < end) visit(at, end);
 }
+
+/** What is in either of two lists of pairs, sorted and joined. It never holds more than RANGES_MAX: see RangeBuilder. */
+export function union(a: Float64Array, b: Float64Array): Float64Array<SharedArrayBuffer> {
+  const result = new RangeBuilder();
+  let last = 0;
+  for (let i = 0, j = 0; i < a.length || j < b.length; ) {
+    const first = (a[i] ?? Number.POSITIVE_INFINITY) <= (b[j] ?? Number.POSITIVE_INFINITY);
+    const [list, at] = first ? [a, i] : [b, j];
+    const start = Math.max(last, list[at] ?? 0);
+    const end = list[at + 1] ?? 0;
+    result.add(start, end);
+    last = Math.max(last, end);
+    if (first) i += 2;
+    else j += 2;
+  }
+  return result.finish();
+}
