@@ -5,6 +5,7 @@ import type { FreeSpace } from './ranges.ts';
 import type { Claimant } from './signatures.ts';
 import type { StructureSource } from './source.ts';
 import { swapFree } from './swap.ts';
+import { xfsFree } from './xfs.ts';
 
 export interface FileSystemReader extends Claimant {
   /**
@@ -19,4 +20,5 @@ export const READERS: readonly FileSystemReader[] = [
   { format: 'Btrfs', ownsStart: false, free: btrfsFree },
   { format: 'ext4', ownsStart: false, free: ext4Free },
   { format: 'swap', ownsStart: false, free: swapFree },
+  { format: 'XFS', ownsStart: true, free: xfsFree },
 ];
