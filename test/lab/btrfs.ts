@@ -76,7 +76,7 @@ export function dumpChunks(path: string): DumpedChunk[] {
     .map((item) => ({
       logical: Number(/CHUNK_ITEM (\d+)/.exec(item)?.[1]),
       bytes: Number(/length (\d+)/.exec(item)?.[1]),
-      stripes: [...item.matchAll(/stripe \d+ devid 1 offset (\d+)/g)].map((match) => Number(match[1])),
+      stripes: [...item.matchAll(/stripe \d+ devid \d+ offset (\d+)/g)].map((match) => Number(match[1])),
     }));
 }
 

@@ -30,8 +30,11 @@ const KEY_DEVICE = 216;
 const KEY_DEVICE_EXTENT = 204;
 const KEY_PERSISTENT = 249;
 const KEY_DEVICE_REPLACE = 250;
-/** Finished or never begun; the others have a second device that has part of the writes. */
-const REPLACE_IDLE = [0, 3, 4];
+/**
+ * Never begun, finished, cancelled: what kernels store are the numbers of <linux/btrfs.h>, not those of <linux/btrfs_tree.h>.
+ * Begun and suspended have a second device.
+ */
+const REPLACE_IDLE = [0, 2, 3];
 /** BTRFS_STRIPE_LEN, the only one that kernels take. */
 const STRIPE_BYTES = 65536;
 const CHUNK_BYTES = 48;

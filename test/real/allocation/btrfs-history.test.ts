@@ -28,7 +28,7 @@ import { onExit, runCleanups } from '../../lab/cleanup.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'rehost-btrfs-history-'));
 onExit('btrfs images', () => rmSync(folder, { recursive: true, force: true }));
-after(runCleanups);
+after(async () => assert.equal(await runCleanups(), 0));
 let serial = 0;
 
 /** An image, its loop device and its mount point. What is mounted or attached still is ended with the process. */

@@ -242,6 +242,14 @@ describe('a btrfs that is not understood', () => {
   }
   const add = (block: Buffer, at: number, by: number): number => block.writeUInt32LE(block.readUInt32LE(at) + by, at);
 
+  /** Makes an item one of a replacement in this state. */
+  function replacing(state: number) {
+    return (block: Buffer, key: number, data: number): void => {
+      block.writeUInt8(250, key + 8);
+      block.writeBigUInt64LE(BigInt(state), data + 32);
+    };
+  }
+
   const trees: Record<string, { damage: (path: string) => void; reason: RegExp }> = {
     'a copy of the superblock of an earlier commit': {
       damage: (path) => reseal(path, 64 * MIB, 4096, (b) => add(b, 0x48, -1)),
@@ -379,9 +387,9 @@ describe('a btrfs that is not understood', () => {
       damage: changeItem('dev', 204, (b, _key, data) => add(b, data + 24, 65536)),
       reason: /belongs to no chunk/,
     },
-    'a device that is being replaced': {
-      // Its state lies where a device extent has its chunk tree's UUID.
-      damage: changeItem('dev', 204, (b, key) => b.writeUInt8(250, key + 8)),
+    'a device that is being replaced': { damage: changeItem('dev', 204, replacing(1)), reason: /being replaced/ },
+    'a device that is to be replaced after a pause': {
+      damage: changeItem('dev', 204, replacing(4)),
       reason: /being replaced/,
     },
     'no root of the extent tree': {
