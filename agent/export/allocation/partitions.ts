@@ -34,7 +34,8 @@ interface MbrEntry {
 export function readPartitions(source: StructureSource): PartitionTable {
   if (source.sizeBytes < 2 * source.sectorBytes) return { kind: 'none', partitions: [] };
   const entries = mbrEntries(source.read(0, 512));
-  if (!entries) return { kind: 'none', partitions: [] };
+  // One without entries is as good as none; NTFS of its own tools has such a boot sector.
+  if (!entries || entries.length === 0) return { kind: 'none', partitions: [] };
   const gpt = entries.some((entry) => entry.type === TYPE_GPT_PROTECTIVE);
   const partitions = gpt ? readGpt(source) : readMbr(source, entries);
   partitions.sort((a, b) => a.start - b.start);

@@ -1,6 +1,7 @@
 /** The formats whose free space is understood. */
 import { btrfsFree } from './btrfs.ts';
 import { ext4Free } from './ext4.ts';
+import { ntfsFree } from './ntfs.ts';
 import type { FreeSpace } from './ranges.ts';
 import type { Claimant } from './signatures.ts';
 import type { StructureSource } from './source.ts';
@@ -19,6 +20,7 @@ export interface FileSystemReader extends Claimant {
 export const READERS: readonly FileSystemReader[] = [
   { format: 'Btrfs', ownsStart: false, free: btrfsFree },
   { format: 'ext4', ownsStart: false, free: ext4Free },
+  { format: 'NTFS', ownsStart: true, free: ntfsFree },
   { format: 'swap', ownsStart: false, free: swapFree },
   { format: 'XFS', ownsStart: true, free: xfsFree },
 ];
