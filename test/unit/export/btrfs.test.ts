@@ -49,6 +49,14 @@ function image(options: string[] = [], bytes = 256 * MIB): string {
   return path;
 }
 
+/** Made by fixtures/btrfs-block-group-tree.sh: the tools of Debian 12 read this, but do not write it. */
+function withBlockGroupTree(): string {
+  const path = join(folder, `image-${serial++}`);
+  const fixture = join(import.meta.dirname, 'fixtures/btrfs-block-group-tree.img.zst');
+  run('zstd', ['-q', '-d', '--long=27', '--sparse', fixture, '-o', path]);
+  return path;
+}
+
 /** One image for all tests that damage a copy of it. */
 const plain = image(['-n', '4096']);
 function copy(): string {
@@ -103,6 +111,17 @@ describe('btrfs free space', () => {
     const map = mapOf(path);
     assert.equal(map.areas[0]?.found, 'Btrfs');
     assert.deepEqual(pairs(map.free), dumpTreeFree(path));
+  });
+
+  it('agrees with dump-tree where block groups have a tree of their own', () => {
+    const path = withBlockGroupTree();
+    const map = mapOf(path);
+    assert.equal(map.areas[0]?.found, 'Btrfs');
+    const free = pairs(map.free);
+    assert.ok(free.length > 100);
+    assert.deepEqual(free, dumpTreeFree(path));
+    scribble(path, free);
+    assertClean(path);
   });
 
   it('keeps the third superblock of a large one', () => {
@@ -220,13 +239,14 @@ describe('a btrfs that is not understood', () => {
   /** Changes a leaf of the tree that has an item of this type, where the first such item's header is and where its data. */
   function changeItem(tree: string, type: number, change: (leaf: Buffer, key: number, data: number) => void) {
     return (path: string): void => {
+      const nodeBytes = dumpSuper(path, 'nodesize');
       for (const logical of nodes(path, tree, 0)) {
         const at = physical(path, logical);
-        const leaf = peek(path, at, 4096);
+        const leaf = peek(path, at, nodeBytes);
         for (let i = 0; i < leaf.readUInt32LE(96); i++) {
           const key = HEADER + 25 * i;
           if (leaf.readUInt8(key + 8) !== type) continue;
-          reseal(path, at, 4096, (block) => change(block, key, HEADER + block.readUInt32LE(key + 17)));
+          reseal(path, at, nodeBytes, (block) => change(block, key, HEADER + block.readUInt32LE(key + 17)));
           return;
         }
       }
@@ -421,6 +441,39 @@ describe('a btrfs that is not understood', () => {
       assert.match(map.areas[0]?.found ?? '', reason);
       assert.deepEqual(pairs(map.free), []);
       assert.deepEqual(pairs(map.unknown), [[0, 256 * MIB]]);
+    });
+  }
+
+  const BLOCK_GROUPS = '11';
+  const blockGroups: Record<string, { damage: (path: string) => void; reason: RegExp }> = {
+    'another sum in its block group tree': {
+      damage: changeItem(BLOCK_GROUPS, 192, (b, _key, data) => add(b, data, 4096)),
+      reason: /used bytes, its item says/,
+    },
+    'something else in its block group tree': {
+      damage: changeItem(BLOCK_GROUPS, 192, (b, key) => b.writeUInt8(193, key + 8)),
+      reason: /has no such chunk/,
+    },
+    'one block group less': {
+      damage: changeItem(BLOCK_GROUPS, 192, (b) => add(b, 96, -1)),
+      reason: /its item says -1/,
+    },
+    'a block group tree that its superblock does not promise': {
+      damage: (path) => resealSuper(path, (b) => b.writeUInt8(3, 0xb4)),
+      reason: /its trees are not those/,
+    },
+    'a block group in its extent tree': {
+      damage: changeItem('extent', 169, (b, key) => b.writeUInt8(192, key + 8)),
+      reason: /item of type 192/,
+    },
+  };
+  for (const [name, { damage, reason }] of Object.entries(blockGroups)) {
+    it(`frees nothing with ${name}`, () => {
+      const path = withBlockGroupTree();
+      damage(path);
+      const map = mapOf(path);
+      assert.match(map.areas[0]?.found ?? '', reason);
+      assert.deepEqual(pairs(map.free), []);
     });
   }
 
