@@ -67,8 +67,11 @@ export class DeviceNames {
 
 function aliasOf({ volume, spec }: RootName): { from: string; to: string } | undefined {
   const named = spec === undefined ? undefined : splitName(spec);
-  const real = splitName(volume.sourceDevice);
-  return named && real && named.number === real.number ? { from: named.disk, to: real.disk } : undefined;
+  const disk = diskOf(volume.sourceDevice);
+  // The agent's name is any that a kernel gives: loop0p2, pmem0p1 and dasda1 as well as sda2.
+  const suffix = volume.sourceDevice.slice(`/dev/${disk}`.length);
+  const number = suffix === '' ? undefined : Number.parseInt(suffix.replace(/^p/, ''), 10);
+  return named && named.number === number ? { from: named.disk, to: disk } : undefined;
 }
 
 /** The volume of this partition of a disk, by the source's name of the disk. */
@@ -95,10 +98,10 @@ export function diskNames(volumes: readonly GuestVolume[]): string[] {
   return [...new Set(volumes.map((volume) => diskOf(volume.sourceDevice)))];
 }
 
-/** The disk of a source device name: sda of /dev/sda2, nvme0n1 of /dev/nvme0n1p2. */
+/** The disk of a source device name: sda of /dev/sda2, nvme0n1 of /dev/nvme0n1p2. A disk whose name ends in a digit has a p before the number. */
 export function diskOf(device: string): string {
   const name = device.replace(/^\/dev\//, '');
-  const numbered = /^((?:nvme\d+n|mmcblk|loop|md)\d+)(?:p\d+)?$/.exec(name);
+  const numbered = /^((?:nvme\d+n|mmcblk|loop|md|nbd|pmem|rbd)\d+)(?:p\d+)?$/.exec(name);
   return numbered?.[1] ?? name.replace(/\d+$/, '');
 }
 

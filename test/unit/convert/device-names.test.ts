@@ -52,6 +52,18 @@ void test('device names that change with the machine are told from those that do
   for (const name of stable) assert.ok(!isUnstableName(name), name);
 });
 
+void test("device names follow from the root's, whatever the agent's kernel calls the disk", () => {
+  for (const disk of ['nvme0n1', 'loop7', 'pmem0', 'dasda', 'sdb']) {
+    const own = [2, 3].map((number) => volume(`/dev/${partitionName(disk, number)}`, {}));
+    const [root] = own;
+    assert.ok(root);
+    const names = new DeviceNames(own, { volume: root, spec: '/dev/sda2' });
+    assert.equal(names.resolve('/dev/sda2'), root, disk);
+    assert.equal(names.resolve('/dev/sda3'), own[1], disk);
+    assert.equal(names.resolve('/dev/sdz3'), undefined, disk);
+  }
+});
+
 void test('device names of partitions follow the kernel', () => {
   assert.equal(partitionName('sda', 2), 'sda2');
   assert.equal(partitionName('nvme0n1', 2), 'nvme0n1p2');
