@@ -17,7 +17,7 @@ import { TreeReader } from './btrfs-tree.ts';
 import { type FreeSpace, firstBehind, RangeBuilder, subtract } from './ranges.ts';
 import { Inconsistent, type StructureSource } from './source.ts';
 
-/** BTRFS_DEVICE_RANGE_RESERVED: no chunk begins before it since 2015, and the superblock is in it. */
+/** BTRFS_DEVICE_RANGE_RESERVED: left to boot loaders; the superblock is in it. Old tools put a first chunk there all the same. */
 const RESERVED_BYTES = 1024 * 1024;
 /** The allocator keeps as much around each copy of the superblock (btrfs_exclude_super_stripes: BTRFS_STRIPE_LEN). */
 const COPY_BYTES = 64 * 1024;

@@ -6,10 +6,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { btrfsFree } from '../../../agent/export/allocation/btrfs.ts';
+import { buildMap } from '../../../agent/export/allocation/build.ts';
 import { DeviceSource, Inconsistent } from '../../../agent/export/allocation/source.ts';
 import { BlockDevice } from '../../../native/block.ts';
+import { SysError } from '../../../native/errors.ts';
 import {
   assertClean,
+  dumpChunks,
   dumpSuper,
   dumpTreeFree,
   MIB,
@@ -215,6 +218,10 @@ describe('a btrfs that is not understood', () => {
       change: (b) => b.writeUInt32LE(b.readUInt32LE(0x78) + 4096, 0x78),
       reason: /used bytes, its superblock says/,
     },
+    'fewer used bytes than its trees have': {
+      change: (b) => b.writeUInt32LE(4 * 4096, 0x78),
+      reason: /more nodes than there are/,
+    },
     'another sum of chunks': {
       change: (b) => b.writeUInt32LE(b.readUInt32LE(0xc9 + 16) - 4096, 0xc9 + 16),
       reason: /another device/,
@@ -391,9 +398,22 @@ describe('a btrfs that is not understood', () => {
       damage: changeItem('chunk', 228, (b, _key, data) => b.writeUInt8(1, data + 48 + 8 + 4)),
       reason: /not on its device/,
     },
+    'a chunk that reaches into the next one': {
+      damage: changeItem('chunk', 228, (b, _key, data) => add(b, data, 65536)),
+      reason: /chunk \d+ overlaps another$/,
+    },
+    'a chunk where another is on the device': {
+      damage: (path) => {
+        const [first, second] = dumpChunks(path);
+        assert.ok(first && second?.stripes[0] !== undefined);
+        const by = second.stripes[0] - (first.stripes[0] ?? 0);
+        changeItem('chunk', 228, (b, _key, data) => add(b, data + 48 + 8, by))(path);
+      },
+      reason: /overlaps another on the device/,
+    },
     'a chunk elsewhere than its device extent': {
       damage: changeItem('chunk', 228, (b, _key, data) => add(b, data + 48 + 8, -65536)),
-      reason: /device extent \d+ belongs to no chunk|overlaps another/,
+      reason: /device extent \d+ belongs to no chunk/,
     },
     'an unknown item in the chunk tree': {
       damage: changeItem('chunk', 228, (b, key) => b.writeUInt8(229, key + 8)),
@@ -497,6 +517,25 @@ describe('a btrfs that is not understood', () => {
     const path = copy();
     run('btrfstune', ['-f', '-S', '1', path]);
     assert.match(mapOf(path).areas[0]?.found ?? '', /flags that are not known/);
+  });
+
+  it('frees nothing when a node cannot be read, and says which place', () => {
+    const bad = physical(plain, nodes(plain, 'extent', 0).at(-1) ?? 0);
+    const device = BlockDevice.open(plain, { write: false, direct: false });
+    const whole = new DeviceSource(device, device.sizeBytes);
+    const source = {
+      sizeBytes: whole.sizeBytes,
+      sectorBytes: whole.sectorBytes,
+      read: (offset: number, length: number): Buffer => {
+        if (offset <= bad && bad < offset + length) throw new SysError(5, 'pread', plain, `at ${bad}`);
+        return whole.read(offset, length);
+      },
+    };
+    const map = buildMap(source);
+    whole.free();
+    device.close();
+    assert.match(map.areas[0]?.found ?? '', new RegExp(`^unknown: pread .* at ${bad}: .*EIO`));
+    assert.deepEqual(pairs(map.free), []);
   });
 
   it('says nothing about what is no btrfs', () => {
