@@ -5,7 +5,8 @@ import { randomBytes } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, describe, it } from 'node:test';
-import { destroy, EXTENT_BYTES, LvmLab, MIB, mapOf, pairs, patch, transfer } from './lvm-lab.ts';
+import { destroy, MIB, mapOf, pairs, patch, transfer } from '../../lab/disk-images.ts';
+import { EXTENT_BYTES, LvmLab } from './lvm-lab.ts';
 
 const lab = new LvmLab();
 after(() => lab.end());
