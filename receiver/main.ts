@@ -56,7 +56,9 @@ async function main(): Promise<void> {
     log,
     listenPort: config.transferListen ?? 0,
     startCopy: async (options) => (await import('./copy/copy.ts')).startCopy(options),
-    startVerify: async (disks) => (await import('./copy/verify.ts')).startVerify(disks),
+    startVerify: async (disks, options) => (await import('./copy/verify.ts')).startVerify(disks, options),
+    recordedDisks: async (...order) => (await import('./copy/recorded.ts')).recordedDisks(...order),
+    readJournal: async (...order) => (await import('./copy/recorded.ts')).journalPart(...order),
   });
   const convert = new ConvertJob({
     find,

@@ -41,9 +41,13 @@ export function agentHandlers(parts: HandlerParts): Handlers<typeof AGENT_METHOD
       if (held) say(`Job ${jobId}: this machine is no longer needed for it and may be switched off.`);
       return {};
     },
-    'export.start': async ({ jobId, address, port, token, connections }) => {
-      const isNew = await jobs.startExport({ jobId, address, port, connections, token: Buffer.from(token, 'base64') });
+    'export.start': async ({ token, jobId, address, port, ...order }) => {
+      const isNew = await jobs.startExport({ ...order, jobId, address, port, token: Buffer.from(token, 'base64') });
       if (isNew) say(`Job ${jobId}: copying to ${address} port ${port}.`);
+      return {};
+    },
+    'export.tune': async ({ jobId, manners }) => {
+      await jobs.tuneExport(jobId, manners);
       return {};
     },
     'export.status': ({ jobId }) => jobs.status(jobId),

@@ -1,5 +1,6 @@
 /** What this agent holds for jobs: a snapshot each, and the export that serves it. Every call may be repeated. */
 import { createHash } from 'node:crypto';
+import type { ReadManners } from '../../appliance/api/control.ts';
 import { RehostError } from '../../appliance/api/errors.ts';
 import { TOKEN_BYTES } from '../../appliance/api/transfer.ts';
 import type { ExportOptions, ExportSession, ExportStatus } from '../export/serve.ts';
@@ -94,6 +95,12 @@ export class SourceJobs {
   async status(jobId: string): Promise<ExportStatus> {
     const { exporting } = this.#find(jobId);
     return exporting ? (await exporting.session).status() : NOTHING_SERVED;
+  }
+
+  /** Changes how the job's disks are read; nothing to do when there is no export. JOB_UNKNOWN. */
+  async tuneExport(jobId: string, manners: ReadManners): Promise<void> {
+    const { exporting } = this.#find(jobId);
+    if (exporting) (await exporting.session).tune(manners);
   }
 
   /** Ends the job's export; its token is spent. Nothing to do when there is none. JOB_UNKNOWN. */

@@ -1,17 +1,18 @@
 /** Thread that reads the disks' allocation maps, once for all connections: minutes on large rotating disks. */
 import { parentPort, workerData } from 'node:worker_threads';
+import type { Allocation } from '../../appliance/api/control.ts';
 import { toWire } from '../../appliance/api/errors.ts';
 import { buildMap, fullMap } from './allocation/build.ts';
 import { AllocationMap } from './allocation/map.ts';
 import { DeviceSource } from './allocation/source.ts';
 import { openDisk } from './open-disk.ts';
-import type { AllocationMode, AllocationReport, AllocationWork, ExportDisk } from './shared.ts';
+import type { AllocationReport, AllocationWork, ExportDisk } from './shared.ts';
 
 function report(message: AllocationReport): void {
   parentPort?.postMessage(message);
 }
 
-function mapDisk(disk: ExportDisk, index: number, allocation: AllocationMode): void {
+function mapDisk(disk: ExportDisk, index: number, allocation: Allocation): void {
   const nothing = { sizeBytes: disk.sizeBytes, free: new Float64Array(new SharedArrayBuffer(0)) };
   const reader = openDisk(disk, new AllocationMap({ ...nothing, unknown: nothing.free }));
   const source = new DeviceSource(reader.device, disk.sizeBytes);

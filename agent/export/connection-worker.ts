@@ -21,6 +21,7 @@ import { Patience, SLICE_MS, StreamError } from '../../native/stream.ts';
 import { TlsContext, TlsStream } from '../../native/tls.ts';
 import { AllocationMap } from './allocation/map.ts';
 import { MessageIo } from './io.ts';
+import { MannerlyReads, Manners } from './manners.ts';
 import { ClientFault, type Negotiated, negotiate } from './negotiate.ts';
 import { openDisk } from './open-disk.ts';
 import { type ConnectionReport, type ConnectionWork, Counters, type MapMessage, StopFlag } from './shared.ts';
@@ -40,6 +41,10 @@ class Stopped extends Error {}
 const work = workerData as ConnectionWork;
 const stop = new StopFlag(work.stop);
 const counters = new Counters(work.disks.length, work.counters);
+const manners = new MannerlyReads(new Manners(work.manners), (ms) => {
+  stop.sleep(ms);
+  checkStop();
+});
 const maps = new Map<number, AllocationMap>();
 for (const message of work.maps) takeMap(message);
 
@@ -139,17 +144,19 @@ function transmit(io: MessageIo, negotiated: Negotiated, count: () => void): voi
   const index = work.disks.findIndex(({ disk }) => disk === negotiated.name);
   const disk = work.disks[index];
   if (!disk) throw new RehostError('INTERNAL', `No disk '${negotiated.name}'.`);
-  const reader = openDisk(disk, awaitMap(index, io.stream.fd));
+  const reader = openDisk(disk, awaitMap(index, io.stream.fd), manners);
   let read = 0;
   const progress = (): void => {
     counters.addRead(index, reader.readBytes - read);
     read = reader.readBytes;
     count();
   };
+  const transmission = new Transmission(io, reader, negotiated, progress);
   try {
-    new Transmission(io, reader, negotiated, progress).run();
+    transmission.run();
   } finally {
     progress();
+    transmission.free();
     reader.close();
   }
 }

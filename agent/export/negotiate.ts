@@ -33,8 +33,9 @@ import {
   NBD_TFLAG_READ_ONLY,
   NBD_TFLAG_SEND_DF,
   REHOST_OPT_HASHES,
+  REHOST_OPT_ZSTD,
 } from '../../appliance/api/nbd.ts';
-import { PIECE_BYTES } from '../../appliance/api/transfer.ts';
+import { STEP_BYTES } from '../../appliance/api/transfer.ts';
 import { hasPending } from '../../native/socket.ts';
 import type { ByteStream } from '../../native/stream.ts';
 import type { MessageIo } from './io.ts';
@@ -59,11 +60,13 @@ export interface Negotiated {
   structured: boolean;
   allocation: boolean;
   hashes: boolean;
+  compression: boolean;
 }
 
 interface State {
   structured: boolean;
   hashes: boolean;
+  compression: boolean;
   /** The export that base:allocation was set for. */
   allocationFor: string | undefined;
 }
@@ -84,7 +87,7 @@ export function negotiate(io: MessageIo, offers: readonly Offer[], secure: () =>
     throw new ClientFault(`Client flags ${flags} are not fixed newstyle.`);
   }
   let encrypted = false;
-  let state: State = { structured: false, hashes: false, allocationFor: undefined };
+  let state: State = { structured: false, hashes: false, compression: false, allocationFor: undefined };
   for (let count = 0; count < NBD_MAX_OPTIONS; count++) {
     const header = wire.readOptionHeader(io.view(wire.OPTION_HEADER_BYTES));
     if (!header) throw new ClientFault('An option has the wrong magic.');
@@ -114,7 +117,7 @@ export function negotiate(io: MessageIo, offers: readonly Offer[], secure: () =>
       io.send(wire.optionReply(option, NBD_REP_ACK));
       io.upgrade(secure());
       encrypted = true;
-      state = { structured: false, hashes: false, allocationFor: undefined };
+      state = { structured: false, hashes: false, compression: false, allocationFor: undefined };
     }
   }
   throw new ClientFault(`More than ${NBD_MAX_OPTIONS} options.`);
@@ -137,6 +140,7 @@ function answer(
     structured: state.structured,
     allocation: state.allocationFor === name,
     hashes: state.hashes,
+    compression: state.compression,
   });
   switch (option) {
     case NBD_OPT_LIST:
@@ -150,6 +154,10 @@ function answer(
     case REHOST_OPT_HASHES:
       if (data.length !== 0 || !state.structured) return reply(NBD_REP_ERR_INVALID);
       state.hashes = true;
+      return reply(NBD_REP_ACK);
+    case REHOST_OPT_ZSTD:
+      if (data.length !== 0 || !state.hashes) return reply(NBD_REP_ERR_INVALID);
+      state.compression = true;
       return reply(NBD_REP_ACK);
     case NBD_OPT_LIST_META_CONTEXT:
     case NBD_OPT_SET_META_CONTEXT:
@@ -169,7 +177,7 @@ function answer(
       reply(NBD_REP_INFO, wire.infoExport(offer.sizeBytes, transmissionFlags(state)));
       if (wanted.infos.includes(NBD_INFO_BLOCK_SIZE)) {
         // Any request is served, by a larger aligned read where needed.
-        reply(NBD_REP_INFO, wire.infoBlockSize(1, PIECE_BYTES, NBD_MAX_READ_BYTES));
+        reply(NBD_REP_INFO, wire.infoBlockSize(1, STEP_BYTES, NBD_MAX_READ_BYTES));
       }
       reply(NBD_REP_ACK);
       return option === NBD_OPT_GO ? choice(offer.name) : undefined;

@@ -1,15 +1,17 @@
 /** Reads of one source disk for one connection: any offset and length, free blocks as zeros, never with O_DIRECT rules broken. */
+import { STEP_BYTES } from '../../appliance/api/transfer.ts';
 import { BlockDevice } from '../../native/block.ts';
 import { clear } from '../../native/bytes.ts';
 import { SysError } from '../../native/errors.ts';
 import { Memory } from '../../native/memory.ts';
 import type { AllocationMap } from './allocation/map.ts';
 import { firstBehind } from './allocation/ranges.ts';
+import type { MannerlyReads } from './manners.ts';
 
 /** Free gaps shorter than this are read along and cleared: one larger read is faster than two, bytes. */
 const GAP_BYTES = 128 * 1024;
-/** Room of the buffer at first; a standard client's larger reads make it grow, bytes. */
-const BUFFER_BYTES = 1024 * 1024 + 8192;
+/** Room of the buffer at first, a step and what alignment adds; a standard client's larger reads make it grow, bytes. */
+const BUFFER_BYTES = STEP_BYTES + 8192;
 
 /** The disk could not be read. Nothing is sent in its place. */
 export class ReadFault extends Error {
@@ -30,10 +32,12 @@ export class DiskReader {
   /** Bytes read from the disk so far. */
   readBytes = 0;
   #memory = new Memory(BUFFER_BYTES);
+  readonly #manners: MannerlyReads | undefined;
 
-  /** SysError when the disk cannot be opened. */
-  constructor(path: string, map: AllocationMap) {
+  /** SysError when the disk cannot be opened. Without `manners` it is read as fast as it can be. */
+  constructor(path: string, map: AllocationMap, manners?: MannerlyReads) {
     this.map = map;
+    this.#manners = manners;
     try {
       this.device = BlockDevice.open(path, { write: false, direct: true });
     } catch (error) {
@@ -78,8 +82,10 @@ export class DiskReader {
   }
 
   #read(low: number, from: number, to: number): void {
+    const read = (): void => this.device.preadFull(this.#memory.address + from - low, to - from, from);
     try {
-      this.device.preadFull(this.#memory.address + from - low, to - from, from);
+      if (this.#manners) this.#manners.read(read);
+      else read();
     } catch (error) {
       if (error instanceof SysError) throw new ReadFault(from, error);
       throw error;

@@ -1,13 +1,13 @@
 /** An export session: the snapshot's disks, served over connections that the agent dials (or, for standard clients, accepts). */
 import { extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
-import type { AGENT_METHODS, ResultOf } from '../../appliance/api/control.ts';
+import type { AGENT_METHODS, Allocation, ReadManners, ResultOf } from '../../appliance/api/control.ts';
 import { fromWire, RehostError, toWire, type WireError } from '../../appliance/api/errors.ts';
 import { dataPsk } from '../../appliance/api/psk.ts';
 import { CONNECTIONS_MAX, TOKEN_BYTES } from '../../appliance/api/transfer.ts';
 import { closeSocket, listen } from '../../native/socket.ts';
+import { Manners } from './manners.ts';
 import {
-  type AllocationMode,
   type AllocationReport,
   type AllocationWork,
   type ConnectionReport,
@@ -31,7 +31,9 @@ export interface ExportBasics {
   connections: number;
   disks: readonly ExportDisk[];
   /** What of the disks is read; 'used' when it is not said. */
-  allocation?: AllocationMode;
+  allocation?: Allocation;
+  /** How the disks are read at first; `tune` changes it. */
+  manners?: ReadManners;
 }
 
 export interface ExportOptions extends ExportBasics {
@@ -53,6 +55,8 @@ export interface AreaFound {
 /** A running export. It ends by `stop` only; failures show in `status` and are tried again. */
 export interface ExportSession {
   status(): ExportStatus;
+  /** Changes how the disks are read, from the next read on. */
+  tune(manners: ReadManners): void;
   /** Ends all connections and threads. Idempotent; resolves when nothing of the session is left. */
   stop(): Promise<void>;
   /** Resolves when the allocation maps are read, with what was found. Rejects when a disk cannot be served. */
@@ -75,6 +79,7 @@ export function listenExport(order: ExportBasics, host: string, port: number): E
   return {
     port: bound.port,
     mapped: session.mapped,
+    tune: (manners) => session.tune(manners),
     status: () => session.status(),
     stop: () => session.stop().finally(() => closeSocketOnce(bound)),
   };
@@ -106,6 +111,7 @@ class Session implements ExportSession {
   readonly #meeting: Meeting;
   readonly #counters: Counters;
   readonly #stop = new StopFlag();
+  readonly #manners = new Manners();
   readonly #workers = new Set<Worker>();
   readonly #restarts = new Set<NodeJS.Timeout>();
   readonly #servers = new Set<Worker>();
@@ -123,6 +129,7 @@ class Session implements ExportSession {
     this.#order = { ...order, token: Buffer.alloc(0) };
     this.#meeting = meeting;
     this.#counters = new Counters(order.disks.length);
+    this.#manners.set(order.manners ?? {});
     const psk = dataPsk(
       order.token,
       order.jobId,
@@ -150,6 +157,10 @@ class Session implements ExportSession {
       })),
       error: this.#mapError ?? this.#error,
     };
+  }
+
+  tune(manners: ReadManners): void {
+    this.#manners.set(manners);
   }
 
   stop(): Promise<void> {
@@ -200,6 +211,7 @@ class Session implements ExportSession {
       maps: this.#maps,
       counters: this.#counters.shared,
       stop: this.#stop.shared,
+      manners: this.#manners.shared,
     };
     const worker = startWorker('connection', work);
     this.#workers.add(worker);

@@ -1,4 +1,5 @@
 /** What the threads of one export session share: counters, the order to stop, and their messages. */
+import type { Allocation } from '../../appliance/api/control.ts';
 import type { WireError } from '../../appliance/api/errors.ts';
 import type { MapLists } from './allocation/map.ts';
 
@@ -81,6 +82,7 @@ export interface ConnectionWork {
   maps: readonly MapMessage[];
   counters: SharedArrayBuffer;
   stop: SharedArrayBuffer;
+  manners: SharedArrayBuffer;
 }
 
 /** The allocation map of one disk, for the connection workers. */
@@ -99,12 +101,9 @@ export type ConnectionReport =
   /** No connection came about. */
   | { kind: 'failed'; error: WireError };
 
-/** `used`: what file systems say is free is not read. `full`: every byte of the disks is read. */
-export type AllocationMode = 'used' | 'full';
-
 /** workerData of allocation-worker.ts. */
 export interface AllocationWork {
-  allocation: AllocationMode;
+  allocation: Allocation;
   disks: readonly ExportDisk[];
 }
 

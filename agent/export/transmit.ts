@@ -7,13 +7,8 @@ import {
   NBD_REPLY_TYPE_ERROR,
   NBD_REPLY_TYPE_ERROR_OFFSET,
   NBD_REPLY_TYPE_OFFSET_DATA,
-  NBD_REPLY_TYPE_OFFSET_HOLE,
-  REHOST_HASH_BYTES,
-  REHOST_REPLY_TYPE_HASH,
 } from '../../appliance/api/nbd.ts';
-import { ZERO_GRAIN_BYTES } from '../../appliance/api/transfer.ts';
-import { type Run, zeroRuns } from '../../native/bytes.ts';
-import { xxh3At } from '../../native/xxhash.ts';
+import { Content } from './content.ts';
 import type { MessageIo } from './io.ts';
 import { ALLOCATION_CONTEXT_ID, ClientFault, type Negotiated } from './negotiate.ts';
 import { type DiskReader, ReadFault } from './reader.ts';
@@ -27,13 +22,15 @@ export class Transmission {
   readonly #reader: DiskReader;
   readonly #negotiated: Negotiated;
   readonly #progress: () => void;
+  readonly #content: Content;
 
-  /** `progress` is called after every request. Everything stays the caller's. */
+  /** `progress` is called after every request. Everything stays the caller's; `free` ends the rest. */
   constructor(io: MessageIo, reader: DiskReader, negotiated: Negotiated, progress: () => void) {
     this.#io = io;
     this.#reader = reader;
     this.#negotiated = negotiated;
     this.#progress = progress;
+    this.#content = new Content(io, reader, negotiated);
   }
 
   /** Returns when the client said goodbye. */
@@ -42,6 +39,7 @@ export class Transmission {
       sizeBytes: this.#reader.map.sizeBytes,
       structured: this.#negotiated.structured,
       allocation: this.#negotiated.allocation,
+      hashes: this.#negotiated.hashes,
     };
     for (;;) {
       const request = wire.readRequest(this.#io.view(wire.REQUEST_BYTES));
@@ -61,6 +59,11 @@ export class Transmission {
             this.#read(request.cookie, verdict.offset, verdict.length, (request.flags & NBD_CMD_FLAG_DF) !== 0),
           );
           break;
+        case 'hash':
+          this.#guarded(request.cookie, verdict.offset, () =>
+            this.#content.sendHash(request.cookie, verdict.offset, verdict.length),
+          );
+          break;
         case 'status':
           this.#guarded(request.cookie, verdict.offset, () =>
             this.#status(request.cookie, verdict.offset, verdict.length, verdict.one),
@@ -72,7 +75,7 @@ export class Transmission {
     }
   }
 
-  /** A disk that cannot be read is answered with EIO and where; nothing of the answer was sent before the read was done. */
+  /** A disk that cannot be read is answered with EIO and where, also in the middle of a reply: its chunks then count for nothing. */
   #guarded(cookie: bigint, from: number, serve: () => void): void {
     try {
       serve();
@@ -102,50 +105,22 @@ export class Transmission {
 
   #read(cookie: bigint, offset: number, length: number, whole: boolean): void {
     const { out, stream } = this.#io;
-    const start = this.#reader.fill(offset, length);
-    const { memory } = this.#reader;
-    if (!this.#negotiated.structured) {
-      stream.write(out.address, wire.simpleReply(out.view, 0, cookie, 0));
-      stream.write(memory.address + start, length);
+    if (this.#negotiated.structured && !whole) {
+      this.#content.send(cookie, offset, length);
       return;
     }
-    const { hashes } = this.#negotiated;
-    const end = start + length;
-    const zeros = whole ? [] : zeroRuns(memory, start, length, ZERO_GRAIN_BYTES, offset);
-    const lastFlags = hashes ? 0 : NBD_REPLY_FLAG_DONE;
-    let at = start;
-    const data = (to: number): void => {
-      if (to <= at) return;
-      const flags = to === end ? lastFlags : 0;
-      const head = wire.chunkHeader(out.view, 0, cookie, flags, NBD_REPLY_TYPE_OFFSET_DATA, 8 + to - at);
-      out.view.setBigUint64(head, BigInt(offset + at - start));
+    // No error can follow once the reply has begun: all of it is read before.
+    const start = this.#reader.fill(offset, length);
+    const { memory } = this.#reader;
+    if (!this.#negotiated.structured) stream.write(out.address, wire.simpleReply(out.view, 0, cookie, 0));
+    else {
+      const last = this.#negotiated.hashes ? 0 : NBD_REPLY_FLAG_DONE;
+      const head = wire.chunkHeader(out.view, 0, cookie, last, NBD_REPLY_TYPE_OFFSET_DATA, 8 + length);
+      out.view.setBigUint64(head, BigInt(offset));
       stream.write(out.address, head + 8);
-      stream.write(memory.address + at, to - at);
-    };
-    const hole = (run: Run): void => {
-      const flags = run.end === end ? lastFlags : 0;
-      const head = wire.chunkHeader(out.view, 0, cookie, flags, NBD_REPLY_TYPE_OFFSET_HOLE, 12);
-      out.view.setBigUint64(head, BigInt(offset + run.start - start));
-      out.view.setUint32(head + 8, run.end - run.start);
-      stream.write(out.address, head + 12);
-    };
-    for (const run of zeros) {
-      data(run.start);
-      hole(run);
-      at = run.end;
     }
-    data(end);
-    if (hashes) this.#hash(cookie, offset, start, length);
-  }
-
-  #hash(cookie: bigint, offset: number, start: number, length: number): void {
-    const { out, stream } = this.#io;
-    const payload = 12 + REHOST_HASH_BYTES;
-    const head = wire.chunkHeader(out.view, 0, cookie, NBD_REPLY_FLAG_DONE, REHOST_REPLY_TYPE_HASH, payload);
-    out.view.setBigUint64(head, BigInt(offset));
-    out.view.setUint32(head + 8, length);
-    xxh3At(this.#reader.memory.address + start, length, out.view, head + 12);
-    stream.write(out.address, head + payload);
+    stream.write(memory.address + start, length);
+    if (this.#negotiated.hashes) this.#content.sendHash(cookie, offset, length);
   }
 
   #status(cookie: bigint, offset: number, length: number, one: boolean): void {
@@ -161,5 +136,10 @@ export class Transmission {
       at += 8;
     }
     stream.write(out.address, at);
+  }
+
+  /** Frees what it made. Idempotent. */
+  free(): void {
+    this.#content.free();
   }
 }

@@ -12,20 +12,26 @@ import {
   NBD_EOVERFLOW,
   NBD_EPERM,
   NBD_MAX_READ_BYTES,
+  REHOST_CMD_HASH,
 } from '../../appliance/api/nbd.ts';
-import { PIECE_BYTES } from '../../appliance/api/transfer.ts';
+import { BLOCK_BYTES } from '../../appliance/api/transfer.ts';
 import type { RequestHeader } from './wire.ts';
+
+/** A reply that may not be fragmented is built in memory as a whole: the longest, bytes. */
+const WHOLE_MAX_BYTES = 1024 * 1024;
 
 /** What was negotiated, as far as requests depend on it. */
 export interface Rules {
   sizeBytes: number;
   structured: boolean;
   allocation: boolean;
+  hashes: boolean;
 }
 
 export type Verdict =
   | { kind: 'read'; offset: number; length: number }
   | { kind: 'status'; offset: number; length: number; one: boolean }
+  | { kind: 'hash'; offset: number; length: number }
   | { kind: 'disconnect' }
   /** Answered with the error; `payload` bytes follow the request and are to be skipped first. */
   | { kind: 'refused'; errno: number; message: string; payload: number }
@@ -54,6 +60,8 @@ export function validateRequest(request: RequestHeader, rules: Rules): Verdict {
       return validateRead(request, rules);
     case NBD_CMD_BLOCK_STATUS:
       return validateStatus(request, rules);
+    case REHOST_CMD_HASH:
+      return validateHash(request, rules);
     default:
       return refused(NBD_EINVAL, `Command ${request.type} was not offered.`);
   }
@@ -76,10 +84,23 @@ function validateRead(request: RequestHeader, rules: Rules): Verdict {
     return refused(NBD_EINVAL, `READ of ${request.length} bytes; the limit is ${NBD_MAX_READ_BYTES}.`);
   }
   // The protocol lets a server refuse large reads that may not be fragmented, with this error, from 64 KiB on.
-  if (request.flags & NBD_CMD_FLAG_DF && request.length > PIECE_BYTES) {
-    return refused(NBD_EOVERFLOW, `READ of ${request.length} bytes without fragments; the limit is ${PIECE_BYTES}.`);
+  if (request.flags & NBD_CMD_FLAG_DF && request.length > WHOLE_MAX_BYTES) {
+    return refused(
+      NBD_EOVERFLOW,
+      `READ of ${request.length} bytes without fragments; the limit is ${WHOLE_MAX_BYTES}.`,
+    );
   }
   return { kind: 'read', offset: Number(request.offset), length: request.length };
+}
+
+function validateHash(request: RequestHeader, rules: Rules): Verdict {
+  if (!rules.hashes || request.flags !== 0) return refused(NBD_EINVAL, `Command ${request.type} was not offered.`);
+  const wrong = outside(request, rules);
+  if (wrong !== undefined) return refused(NBD_EINVAL, wrong);
+  if (request.length > BLOCK_BYTES) {
+    return refused(NBD_EINVAL, `A hash of ${request.length} bytes; the limit is ${BLOCK_BYTES}.`);
+  }
+  return { kind: 'hash', offset: Number(request.offset), length: request.length };
 }
 
 function validateStatus(request: RequestHeader, rules: Rules): Verdict {

@@ -1,17 +1,46 @@
-/** How a disk is recognised after a reconnect or a restart: a disk that was replaced or resized gives another identity. */
-import { createHash } from 'node:crypto';
-import { readSync } from 'node:fs';
+/**
+ * How a disk is recognised after a reconnect or a restart: one that was replaced or resized gives another identity, and so does
+ * one that its own system has mounted meanwhile, which its superblocks tell (mount count and time, generation, log number).
+ */
+import { createHash, type Hash } from 'node:crypto';
+import { SysError } from '../../native/errors.ts';
+import { readPartitions } from '../export/allocation/partitions.ts';
+import { Inconsistent, type StructureSource } from '../export/allocation/source.ts';
 
-const HEAD_BYTES = 1024 * 1024;
+/** Of the disk's start and end, where both partition tables are, bytes. */
+const ENDS_BYTES = 1024 * 1024;
+/** Of each partition: the superblocks of ext4 (1 KiB), xfs (0), NTFS (0) and btrfs (64 KiB), and LVM's metadata, lie in it, bytes. */
+const PARTITION_HEAD_BYTES = 128 * 1024;
 
-/** SHA-256, hex, over serial, size and the first MiB (less where the disk ends before) of an open disk. Throws the read's own error. */
-export function diskIdentity(fd: number, serial: string, sizeBytes: number): string {
-  const head = Buffer.alloc(Math.min(HEAD_BYTES, sizeBytes));
-  for (let at = 0; at < head.length; ) {
-    const got = readSync(fd, head, at, head.length - at, at);
-    if (got === 0) throw new Error(`the disk ended at byte ${at}`);
-    at += got;
-  }
+/** SHA-256, hex. A range that cannot be read takes part as unreadable: whether the job can live with it is decided by the copy. */
+export function diskIdentity(source: StructureSource, serial: string): string {
+  const { sizeBytes } = source;
   // A serial holds no newline: no two pairs of serial and size give the same text.
-  return createHash('sha256').update(`${serial}\n${sizeBytes}\n`).update(head).digest('hex');
+  const hash = createHash('sha256').update(`${serial}\n${sizeBytes}\n`);
+  add(hash, source, 0, Math.min(ENDS_BYTES, sizeBytes));
+  add(hash, source, Math.max(0, sizeBytes - ENDS_BYTES), sizeBytes);
+  for (const { start, end } of partitionsOf(source)) {
+    add(hash, source, start, Math.min(end, start + PARTITION_HEAD_BYTES));
+  }
+  return hash.digest('hex');
+}
+
+function add(hash: Hash, source: StructureSource, start: number, end: number): void {
+  hash.update(`${start}-${end}\n`);
+  try {
+    hash.update(source.read(start, end - start));
+  } catch (error) {
+    if (!(error instanceof SysError)) throw error;
+    hash.update('unreadable\n');
+  }
+}
+
+/** None where the table cannot be read or does not hold together: the disk's ends are compared all the same. */
+function partitionsOf(source: StructureSource): { start: number; end: number }[] {
+  try {
+    return readPartitions(source).partitions;
+  } catch (error) {
+    if (error instanceof Inconsistent || error instanceof SysError) return [];
+    throw error;
+  }
 }

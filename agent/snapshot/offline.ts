@@ -5,6 +5,7 @@
 import { closeSync, constants, openSync } from 'node:fs';
 import { RehostError } from '../../appliance/api/errors.ts';
 import { BlockDevice } from '../../native/block.ts';
+import { DeviceSource } from '../export/allocation/source.ts';
 import type { BlockDisk } from '../inventory/block-devices.ts';
 import { diskIdentity } from './identity.ts';
 import { findUse } from './in-use.ts';
@@ -93,8 +94,13 @@ function claim({ name: disk, serial }: BlockDisk): Claim {
   try {
     const device = BlockDevice.open(path, { write: false, direct: true });
     const { sizeBytes } = device;
-    device.close();
-    return { disk, path, sizeBytes, identity: diskIdentity(fd, serial, sizeBytes), fd };
+    const source = new DeviceSource(device, sizeBytes);
+    try {
+      return { disk, path, sizeBytes, identity: diskIdentity(source, serial), fd };
+    } finally {
+      source.free();
+      device.close();
+    }
   } catch (cause) {
     closeSync(fd);
     throw new RehostError('SOURCE_READ_FAILED', `Disk '${disk}' cannot be read: ${(cause as Error).message}.`, {

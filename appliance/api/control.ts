@@ -6,6 +6,7 @@
  */
 import Type, { type Static, type TSchema } from 'typebox';
 import { Inventory } from './inventory.ts';
+import { BANDWIDTH_MIN } from './transfer.ts';
 
 export const CONTROL_VERSION = 1;
 /** Where agents and receivers dial in. */
@@ -52,7 +53,26 @@ export interface MethodSchema {
   readonly result: TSchema;
 }
 
+const MaybeError = Type.Union([WireErrorSchema, Type.Null()]);
+
 const Empty = Type.Object({});
+
+/** `used` skips what the file systems say is free; `full` reads everything. */
+export const Allocation = Type.Union([Type.Literal('used'), Type.Literal('full')]);
+export type Allocation = Static<typeof Allocation>;
+/** Priority of the source's reads among its other I/O, as ioprio_set(2): best effort, best effort's lowest, idle. */
+export const ReadPriority = Type.Union([Type.Literal('normal'), Type.Literal('low'), Type.Literal('idle')]);
+export type ReadPriority = Static<typeof ReadPriority>;
+/** What becomes of a range that the source cannot read: the copy fails, or it is recorded and reads as zeros in the copy. */
+export const OnReadError = Type.Union([Type.Literal('fail'), Type.Literal('record')]);
+export type OnReadError = Static<typeof OnReadError>;
+/** How the source is read; all of it may be changed while it runs. */
+export const ReadManners = Type.Object({
+  readPriority: Type.Optional(ReadPriority),
+  /** Reads pause when the disk's own latency rises to several times what it was at first: somebody else needs it. */
+  backOff: Type.Optional(Type.Boolean()),
+});
+export type ReadManners = Static<typeof ReadManners>;
 
 /** Answered by the orchestrator, asked by agents and receivers. */
 export const ORCHESTRATOR_METHODS = {
@@ -112,7 +132,10 @@ export const AGENT_METHODS = {
         Type.Object({
           disk: DiskName,
           sizeBytes: Bytes,
-          /** SHA-256, hex, over serial, size and the first MiB: to recognise the same disk after a reconnect. */
+          /**
+           * SHA-256, hex, over serial, size, the disk's first and last MiB and the first 128 KiB of every partition (partition
+           * table, superblocks): a disk that was replaced, resized or written to by its own system meanwhile has another one.
+           */
           identity: Type.String({ pattern: '^[0-9a-f]{64}$' }),
         }),
         { minItems: 1 },
@@ -132,9 +155,13 @@ export const AGENT_METHODS = {
       /** 256 bits, base64. */
       token: Base64,
       connections: Type.Integer({ minimum: 1, maximum: 8 }),
+      allocation: Type.Optional(Allocation),
+      manners: Type.Optional(ReadManners),
     }),
     result: Empty,
   },
+  /** Changes how the source is read, from the next read on. JOB_UNKNOWN. */
+  'export.tune': { params: Type.Object({ jobId: JobId, manners: ReadManners }), result: Empty },
   'export.status': {
     params: Type.Object({ jobId: JobId }),
     result: Type.Object({
@@ -159,7 +186,34 @@ const Progress = Type.Union([
   Type.Literal('done'),
   Type.Literal('failed'),
 ]);
-const MaybeError = Type.Union([WireErrorSchema, Type.Null()]);
+
+/** More unreadable ranges than this end the copy, whatever was ordered: the disk is dying. */
+export const BAD_RANGES_MAX = 500;
+
+/** One disk's manifest in short. */
+export const DiskManifest = Type.Object({
+  disk: DiskName,
+  /** SHA-256, hex, over the disk's list in the journal: 16 bytes for each block of BLOCK_BYTES, its XXH3-128, or zeros for a block of which nothing is in use. */
+  sha256: Type.String(),
+  /** Blocks with a hash. */
+  blocks: Bytes,
+  /** What these blocks cover, bytes. */
+  bytes: Bytes,
+  /** How it was checked that everything outside of these blocks is zero: read in full, or by samples. */
+  holes: Type.Union([Type.Literal('read'), Type.Literal('sampled')]),
+});
+export type DiskManifest = Static<typeof DiskManifest>;
+
+/** Why a copy stands still without having failed; null while it does not. */
+export const CopyPause = Type.Union([
+  Type.Object({
+    /** PAUSED: it was asked for. POOL_FULL: the storage has no room; it is tried again by itself. */
+    code: Type.Union([Type.Literal('PAUSED'), Type.Literal('POOL_FULL')]),
+    message: Type.String(),
+  }),
+  Type.Null(),
+]);
+export type CopyPause = Static<typeof CopyPause>;
 
 export const CopyDisk = Type.Object({
   /** NBD export name on the agent: the source disk's name. */
@@ -167,6 +221,8 @@ export const CopyDisk = Type.Object({
   /** Serial of the replica in the transfer VM. */
   serial: Type.String({ maxLength: 36 }),
   sizeBytes: Bytes,
+  /** As the agent's snapshot says it: a journal of another disk is refused (SOURCE_CHANGED). */
+  identity: Type.Optional(Type.String({ maxLength: 128 })),
 });
 export type CopyDisk = Static<typeof CopyDisk>;
 
@@ -179,8 +235,12 @@ export const CopyDiskState = Type.Object({
   copiedBytes: Bytes,
   /** Bytes of zeros found inside used ranges: not sent. */
   zeroBytes: Bytes,
-  /** Bytes covered by the last flush that succeeded. */
+  /** Bytes covered by the last flush that succeeded, and recorded in the journal where there is one. */
   flushedBytes: Bytes,
+  /** Of `copiedBytes`: those that an earlier attempt had copied and recorded. */
+  resumedBytes: Bytes,
+  /** Ranges that the source could not read; they read as zeros in the copy. In order, at most BAD_RANGES_MAX. */
+  badRanges: Type.Array(Type.Object({ offset: Bytes, length: Bytes })),
 });
 export type CopyDiskState = Static<typeof CopyDiskState>;
 
@@ -219,6 +279,13 @@ export const RECEIVER_METHODS = {
       token: Base64,
       connections: Type.Integer({ minimum: 1, maximum: 8 }),
       disks: Type.Array(CopyDisk, { minItems: 1 }),
+      /** Serial of the journal; what it has recorded is not copied again. */
+      journal: Type.Optional(Type.String({ maxLength: 36 })),
+      onReadError: Type.Optional(OnReadError),
+      /** Bytes per second on the wire, over all connections; null or absent: no limit. */
+      bytesPerSecond: Type.Optional(Type.Union([Type.Integer({ minimum: BANDWIDTH_MIN }), Type.Null()])),
+      /** Begins paused. */
+      paused: Type.Optional(Type.Boolean()),
     }),
     result: Type.Object({
       /** Addresses of the transfer VM that the agent may dial, global ones first. */
@@ -234,30 +301,49 @@ export const RECEIVER_METHODS = {
       /** Bytes received on the data connections, TLS records included. */
       wireBytes: Bytes,
       reconnects: Bytes,
+      /** Reads that the source failed on and that were tried again. */
+      retries: Bytes,
+      paused: CopyPause,
       error: MaybeError,
     }),
   },
+  /** Changes the bandwidth limit of a copy, or pauses and resumes copy and verification. What is left out stays. */
+  'copy.tune': {
+    params: Type.Object({
+      jobId: JobId,
+      bytesPerSecond: Type.Optional(Type.Union([Type.Integer({ minimum: BANDWIDTH_MIN }), Type.Null()])),
+      paused: Type.Optional(Type.Boolean()),
+    }),
+    result: Empty,
+  },
   /** Re-reads the replicas with caches dropped and compares with the agent's hashes. Only after a copy that is done. */
   'verify.start': { params: Type.Object({ jobId: JobId }), result: Empty },
+  /**
+   * The same without a copy, in a transfer VM of its own: re-reads the replicas and compares with the journal, which holds the
+   * manifest of the copy that made them. `verify.status` tells how far it is.
+   */
+  'verify.replica': {
+    params: Type.Object({
+      jobId: JobId,
+      disks: Type.Array(CopyDisk, { minItems: 1 }),
+      journal: Type.String({ maxLength: 36 }),
+    }),
+    result: Empty,
+  },
   'verify.status': {
     params: Type.Object({ jobId: JobId }),
     result: Type.Object({
       progress: Progress,
       checkedBytes: Bytes,
       totalBytes: Bytes,
-      /** Per disk: SHA-256, hex, over the list of (offset, length, hash). */
-      manifests: Type.Array(
-        Type.Object({
-          disk: DiskName,
-          sha256: Type.String(),
-          pieces: Bytes,
-          bytes: Bytes,
-          /** How it was checked that everything outside of the pieces is zero: read in full, or by samples. */
-          holes: Type.Optional(Type.Union([Type.Literal('read'), Type.Literal('sampled')])),
-        }),
-      ),
+      manifests: Type.Array(DiskManifest),
       error: MaybeError,
     }),
+  },
+  /** After a copy that is done: part of the journal from a byte offset on (appliance/api/journal.ts); empty at its end. It is the manifest. */
+  'verify.journal': {
+    params: Type.Object({ jobId: JobId, offset: Bytes }),
+    result: Type.Object({ data: Type.String({ contentEncoding: 'base64', maxLength: 1024 * 1024 }) }),
   },
   /** Closes the replicas, so that they can be detached. */
   'copy.release': { params: Type.Object({ jobId: JobId }), result: Empty },

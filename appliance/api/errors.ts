@@ -94,6 +94,11 @@ export const ERROR_CODES = {
     safe: 'Nothing was changed; the replica is left as it is.',
     next: 'Cancel the job, which removes the replica, and order a new one; do it while the source is still there.',
   },
+  MANIFEST_INVALID: {
+    status: 409,
+    safe: 'Nothing was changed; nothing is known of the replica by this.',
+    next: "Restore the job's folder from a backup: without the manifest that the appliance signed a replica cannot be judged.",
+  },
   TOKEN_INVALID: { status: 403, safe: UNCHANGED, next: 'Use the token that was issued for this job.' },
   TOKEN_SPENT: { status: 403, safe: UNCHANGED, next: 'A token works once; order a new job for a new one.' },
   AGENT_LOST: {

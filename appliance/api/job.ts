@@ -1,12 +1,13 @@
 /** A job: one copy order and all it did. Stored, answered over REST, shown by every client. */
 import Type, { type Static } from 'typebox';
-import { JobId, StepReport } from './control.ts';
+import { Allocation, DiskManifest, JobId, OnReadError, ReadPriority, StepReport } from './control.ts';
 import { SourceNic } from './inventory.ts';
+import { BANDWIDTH_MIN } from './transfer.ts';
 
 /** A name that a user gives: it becomes a VM's name and part of volume names, never a path or XML by joining strings. */
 export const GivenName = Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$' });
 
-/** Every state of a job, in the order of a job that goes well; `job/states.ts` is the table of what follows what. */
+/** Every state of a job, in the order of a job that goes well, then the others; `job/states.ts` is the table of what follows what. */
 export const JOB_STATES = [
   'preflight',
   'provision',
@@ -23,6 +24,8 @@ export const JOB_STATES = [
   'clean-up',
   'failed',
   'cancelled',
+  'recheck',
+  'recheck-end',
 ] as const;
 export const JobState = Type.Enum([...JOB_STATES]);
 export type JobState = (typeof JOB_STATES)[number];
@@ -42,6 +45,13 @@ export const JobOrder = Type.Object(
     memoryBytes: Type.Optional(Type.Integer({ minimum: 64 * 1024 * 1024 })),
     cpus: Type.Optional(Type.Integer({ minimum: 1, maximum: 512 })),
     connections: Type.Optional(Type.Integer({ minimum: 1, maximum: 8 })),
+    /** `full` copies every block, also those that the file systems say are free. */
+    allocation: Type.Optional(Allocation),
+    onReadError: Type.Optional(OnReadError),
+    /** Limit on the wire, bytes per second; may be changed while the job runs. */
+    bytesPerSecond: Type.Optional(Type.Integer({ minimum: BANDWIDTH_MIN })),
+    readPriority: Type.Optional(ReadPriority),
+    backOff: Type.Optional(Type.Boolean()),
     /** How long the target VM has to prove that it boots, ms. */
     proofDeadlineMs: Type.Optional(Type.Integer({ minimum: 10_000, maximum: 3_600_000 })),
     /** Leave the target VM running on the isolated network after the proof; else it is shut off. */
@@ -88,6 +98,14 @@ const StoredError = Type.Object({
   next: Type.String(),
 });
 
+export const LastCheck = Type.Object({
+  at: Type.String(),
+  /** False: the replica differs from its manifest. Null: it could not be checked. */
+  ok: Type.Union([Type.Boolean(), Type.Null()]),
+  message: Type.String(),
+});
+export type LastCheck = Static<typeof LastCheck>;
+
 export const Job = Type.Object({
   id: JobId,
   order: JobOrder,
@@ -112,16 +130,27 @@ export const Job = Type.Object({
   usedBytes: Type.Union([Type.Integer(), Type.Null()]),
   wireBytes: Type.Union([Type.Integer(), Type.Null()]),
   readBytes: Type.Union([Type.Integer(), Type.Null()]),
-  manifests: Type.Array(
+  manifests: Type.Array(DiskManifest),
+  /** Ranges that the source could not read; they read as zeros in the copy. Empty unless `onReadError` is `record`. */
+  badRanges: Type.Array(Type.Object({ disk: Type.String(), offset: Type.Integer(), length: Type.Integer() })),
+  /** Times that the copy was begun: each has a token of its own. */
+  attempts: Type.Integer({ minimum: 0 }),
+  /** Times in a row that it had to be begun again although nothing new had reached stable storage. */
+  fruitless: Type.Integer({ minimum: 0 }),
+  /** The most that was ever on stable storage, as far as it was written down, bytes. */
+  flushedBytes: Type.Integer({ minimum: 0 }),
+  /** Why the job stands still; null while it does not. */
+  paused: Type.Union([
     Type.Object({
-      disk: Type.String(),
-      sha256: Type.String(),
-      pieces: Type.Integer(),
-      bytes: Type.Integer(),
-      /** Everything outside of the pieces was read in full as zeros, or by samples only. */
-      holes: Type.Optional(Type.Union([Type.Literal('read'), Type.Literal('sampled')])),
+      /** PAUSED by a person; or what Rehost waits for: POOL_FULL, AGENT_LOST, RECEIVER_LOST, HYPERVISOR_UNREACHABLE. */
+      code: Type.String(),
+      message: Type.String(),
+      since: Type.String(),
     }),
-  ),
+    Type.Null(),
+  ]),
+  /** A person asked to pause: it holds in every phase, and over restarts of the orchestrator. */
+  pauseRequested: Type.Boolean(),
   /** Every block in use was copied and re-read: from here on a retry needs no second copy. */
   replicaVerified: Type.Boolean(),
   /** Volumes that a failed job left on purpose (verified replicas), for a retry; a cancel removes them. */
@@ -134,18 +163,55 @@ export const Job = Type.Object({
   guest: Type.Union([Type.String(), Type.Null()]),
   proof: Type.Union([Proof, Type.Null()]),
   error: Type.Union([StoredError, Type.Null()]),
-  /** What preflight wants a person to know. */
+  /** What the last check of the replica against the manifest found; null before the first. */
+  lastCheck: Type.Union([LastCheck, Type.Null()]),
+  /** What a person should know. */
   warnings: Type.Array(Type.String()),
 });
 export type Job = Static<typeof Job>;
 
-/** How far the present phase is; kept in memory only. */
+/** How far one disk's copy is, bytes. */
+export const DiskProgress = Type.Object({
+  disk: Type.String(),
+  sizeBytes: Type.Integer(),
+  /** Null until the source's allocation was read. */
+  usedBytes: Type.Union([Type.Integer(), Type.Null()]),
+  copiedBytes: Type.Integer(),
+  zeroBytes: Type.Integer(),
+  flushedBytes: Type.Integer(),
+  resumedBytes: Type.Integer(),
+  /** What the source could not read. */
+  badBytes: Type.Integer(),
+});
+export type DiskProgress = Static<typeof DiskProgress>;
+
+/** How far the present phase is; kept in memory only. Why it stands still is in the job's `paused`. */
 export const JobProgress = Type.Object({
   state: JobState,
   doneBytes: Type.Integer(),
   totalBytes: Type.Union([Type.Integer(), Type.Null()]),
   wireBytes: Type.Integer(),
+  /** Of the disk, over the last seconds: zeros and holes count as what they are on it. */
   bytesPerSecond: Type.Number(),
+  /** On the wire, over the last seconds. */
+  wireBytesPerSecond: Type.Number(),
+  secondsLeft: Type.Union([Type.Number(), Type.Null()]),
+  /** Reads that the source failed on and that were tried again. */
+  retries: Type.Integer(),
+  reconnects: Type.Integer(),
+  disks: Type.Array(DiskProgress),
   note: Type.String(),
 });
 export type JobProgress = Static<typeof JobProgress>;
+
+/** What may be changed while a job runs. What is left out stays. */
+export const JobLimits = Type.Object(
+  {
+    /** Null takes the limit away. */
+    bytesPerSecond: Type.Optional(Type.Union([Type.Integer({ minimum: BANDWIDTH_MIN }), Type.Null()])),
+    readPriority: Type.Optional(ReadPriority),
+    backOff: Type.Optional(Type.Boolean()),
+  },
+  { additionalProperties: false, minProperties: 1 },
+);
+export type JobLimits = Static<typeof JobLimits>;

@@ -81,11 +81,21 @@ export const NBD_MAX_OPTIONS = 64;
 /** The largest READ that Rehost sends and serves, bytes. nbdcopy and qemu-img send up to 32 MiB where the server does not say less. */
 export const NBD_MAX_READ_BYTES = 32 * 1024 * 1024;
 
-/** Private extension, negotiated by an option of our own ("RH" in the upper half; any standard peer answers ERR_UNSUP and never sees it). */
+/** Private extensions, negotiated by options of our own ("RH" in the upper half; any standard peer answers ERR_UNSUP and never sees them). */
+/** After it every READ's reply ends with a hash, and the chunks of a reply come in ascending order with no other reply's between them. */
 export const REHOST_OPT_HASHES = 0x52480001;
+/** After it, and after REHOST_OPT_HASHES, data may come compressed. */
+export const REHOST_OPT_ZSTD = 0x52480002;
 /**
  * Private reply chunk, only after REHOST_OPT_HASHES was acknowledged, last in every READ's reply:
  * u64 offset, u32 length, 16 bytes XXH3-128 (canonical, big-endian) over the whole range as it was read from the disk, holes as zeros.
  */
 export const REHOST_REPLY_TYPE_HASH = 0x5248;
+/**
+ * Private reply chunk, only after REHOST_OPT_ZSTD was acknowledged: u64 offset, u32 length of the content (at most STEP_BYTES), and one
+ * zstd frame, smaller than the content, that holds exactly that much.
+ */
+export const REHOST_REPLY_TYPE_ZSTD = 0x5249;
+/** Private command, only after REHOST_OPT_HASHES was acknowledged: like READ of at most BLOCK_BYTES, answered by the hash alone. */
+export const REHOST_CMD_HASH = 0x5248;
 export const REHOST_HASH_BYTES = 16;

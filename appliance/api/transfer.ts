@@ -1,9 +1,14 @@
 /** Numbers that both ends of a transfer must agree on. No logic. */
 
-/** One READ of the receiver, one hash of the agent, one entry of the block list, bytes. 256 KiB to 1 MiB measured best. */
-export const PIECE_BYTES = 1024 * 1024;
+/**
+ * Disks are copied, hashed, recorded and verified in blocks of this, laid from the disk's start; the last one may be shorter.
+ * One READ of the receiver, one hash of the agent, one entry of the manifest, bytes.
+ */
+export const BLOCK_BYTES = 4 * 1024 * 1024;
+/** A block goes through both ends in steps of this: what was just read, hashed, encrypted or written is still in the CPU's cache, bytes. */
+export const STEP_BYTES = 256 * 1024;
 /** Requests in flight on one connection. */
-export const QUEUE_DEPTH = 8;
+export const QUEUE_DEPTH = 4;
 /** Connections of one job unless the order says otherwise. */
 export const CONNECTIONS_DEFAULT = 2;
 export const CONNECTIONS_MAX = 8;
@@ -29,3 +34,10 @@ export const CONFIG_DISK_MAGIC = 'REHOST-CONFIG-1\n';
 export const CONFIG_DISK_SERIAL = 'rehost-config';
 /** Size of the config disk, bytes. */
 export const CONFIG_DISK_BYTES = 1024 * 1024;
+/** Serial of the journal in a transfer VM: which blocks are on stable storage, and their hashes. */
+export const JOURNAL_SERIAL = 'rehost-journal';
+/** Room for the head of a disk's section of the journal, bytes; its list follows, in whole JOURNAL_PAGE_BYTES. */
+export const JOURNAL_HEAD_BYTES = 64 * 1024;
+export const JOURNAL_PAGE_BYTES = 4096;
+/** Lowest bandwidth limit that can be set, bytes per second: below it the data connections would seem dead. */
+export const BANDWIDTH_MIN = 64 * 1024;

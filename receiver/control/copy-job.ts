@@ -15,13 +15,34 @@ export interface CopyParts {
   listenPort: number;
   /** Both are loaded when they are first needed. */
   startCopy(options: CopyOptions): Promise<CopySession>;
-  startVerify(disks: readonly CopiedDisk[]): Promise<VerifySession>;
+  startVerify(disks: readonly CopiedDisk[], options: { paused: boolean }): Promise<VerifySession>;
+  /** What the journal on this volume says was copied; the disks are opened for reading only. */
+  recordedDisks(journal: string, jobId: string, disks: readonly CopyTargetDisk[]): Promise<CopiedDisk[]>;
+  /** Part of the journal from `offset` on; empty at its end. */
+  readJournal(journal: string, jobId: string, disks: readonly CopyTargetDisk[], offset: number): Promise<Buffer>;
   log(line: string): void;
 }
 
 type Order = ParamsOf<typeof RECEIVER_METHODS, 'copy.start'>;
+type ReplicaOrder = ParamsOf<typeof RECEIVER_METHODS, 'verify.replica'>;
+type Tune = Omit<ParamsOf<typeof RECEIVER_METHODS, 'copy.tune'>, 'jobId'>;
 
-const NO_COPY: CopyStatus = { progress: 'idle', disks: [], wireBytes: 0, reconnects: 0, error: null };
+/** Where the journal of the present order is. */
+interface JournalPlace {
+  path: string;
+  jobId: string;
+  disks: readonly CopyTargetDisk[];
+}
+
+const NO_COPY: CopyStatus = {
+  progress: 'idle',
+  disks: [],
+  wireBytes: 0,
+  reconnects: 0,
+  retries: 0,
+  paused: null,
+  error: null,
+};
 const NO_VERIFY: VerifyStatus = { progress: 'idle', checkedBytes: 0, totalBytes: 0, manifests: [], error: null };
 
 export class CopyJob {
@@ -29,6 +50,8 @@ export class CopyJob {
   #order: string | undefined;
   #copy: Promise<CopySession> | undefined;
   #verify: Promise<VerifySession> | undefined;
+  #journal: JournalPlace | undefined;
+  #paused = false;
   readonly #parts: CopyParts;
 
   constructor(parts: CopyParts) {
@@ -36,8 +59,8 @@ export class CopyJob {
   }
 
   /**
-   * Listens for the agent, or attaches to what this order began already; answers the port.
-   * REQUEST_INVALID for another order, TIMEOUT when a replica does not appear, TARGET_WRITE_FAILED, TOKEN_INVALID.
+   * Listens for the agent, or attaches to what this order began already; answers the port. After `stop` another order may come.
+   * REQUEST_INVALID for another order, SOURCE_CHANGED when the journal is that of other disks, TIMEOUT when a replica does not appear, TARGET_WRITE_FAILED, TOKEN_INVALID.
    */
   async start(order: Order): Promise<number> {
     const fingerprint = createHash('sha256').update(JSON.stringify(order)).digest('hex');
@@ -47,6 +70,7 @@ export class CopyJob {
       return (await this.#copy).port;
     }
     this.#order = fingerprint;
+    this.#paused = order.paused ?? false;
     const copy = this.#begin(order);
     this.#copy = copy;
     try {
@@ -59,6 +83,37 @@ export class CopyJob {
 
   async status(): Promise<CopyStatus> {
     return this.#copy ? (await this.#copy).status() : NO_COPY;
+  }
+
+  /** Changes limit and pause of what runs. */
+  async tune({ bytesPerSecond, paused }: Tune): Promise<void> {
+    if (paused !== undefined) this.#paused = paused;
+    const change = {
+      ...(bytesPerSecond === undefined ? {} : { bytesPerSecond }),
+      ...(paused === undefined ? {} : { paused }),
+    };
+    if (this.#copy) (await this.#copy).tune(change);
+    if (this.#verify) (await this.#verify).pause(this.#paused);
+  }
+
+  /** Begins to re-read replicas that were copied in another transfer VM, by their journal alone, or attaches. */
+  async startVerifyReplica({ jobId, disks, journal }: ReplicaOrder): Promise<void> {
+    if (this.#copy) throw new RehostError('REQUEST_INVALID', 'This transfer VM copies.');
+    this.#verify ??= this.#openRecorded(jobId, disks, journal).then((recorded) => this.#beginVerify(recorded));
+    await this.#verify;
+  }
+
+  async #openRecorded(jobId: string, disks: ReplicaOrder['disks'], journal: string): Promise<CopiedDisk[]> {
+    const targets = await this.#targets(disks, true);
+    const { path } = await waitForDisk(this.#parts.find, journal, APPEAR_DEADLINE_MS);
+    return await this.#parts.recordedDisks(path, jobId, targets);
+  }
+
+  /** Part of the journal of the present copy, base64. REQUEST_INVALID when it has none. */
+  async journalPart(offset: number): Promise<string> {
+    if (!this.#journal) throw new RehostError('REQUEST_INVALID', 'The copy of this transfer VM has no journal.');
+    const { path, jobId, disks } = this.#journal;
+    return (await this.#parts.readJournal(path, jobId, disks, offset)).toString('base64');
   }
 
   /** Begins to re-read what was copied, or attaches. TRANSFER_FAILED when the copy is not done. */
@@ -78,28 +133,50 @@ export class CopyJob {
     const running = (status: CopyStatus | VerifyStatus): boolean => status.progress === 'running';
     if (running(await this.status()) || running(await this.verifyStatus()))
       throw new RehostError('MACHINE_BUSY', 'The replicas are still copied or verified.');
-    await this.stop();
+    await this.#halt();
   }
 
-  /** Ends what runs; nothing of it is left when it resolves. */
-  async stop(): Promise<void> {
+  /** Ends what runs and closes the replicas; what was copied and verified is still told. */
+  async #halt(): Promise<void> {
     if (this.#verify) await (await this.#verify).stop();
     if (this.#copy) await (await this.#copy).stop();
   }
 
-  async #begin({ jobId, token, connections, disks }: Order): Promise<CopySession> {
+  /** Ends what runs; nothing of it is left when it resolves, and another order may come. */
+  async stop(): Promise<void> {
+    await this.#halt();
+    this.#copy = this.#verify = this.#journal = this.#order = undefined;
+  }
+
+  async #targets(disks: Order['disks'], readOnly: boolean): Promise<CopyTargetDisk[]> {
     const targets: CopyTargetDisk[] = [];
-    for (const { disk, serial, sizeBytes } of disks) {
+    for (const { disk, serial, sizeBytes, identity } of disks) {
       const { path } = await waitForDisk(this.#parts.find, serial, APPEAR_DEADLINE_MS);
       this.#parts.log(`replica of ${disk} is ${path}`);
-      targets.push({ disk, sizeBytes, target: { kind: 'device', path } });
+      const target = { kind: 'device' as const, path, ...(readOnly ? { readOnly } : {}) };
+      targets.push({ disk, sizeBytes, target, ...(identity === undefined ? {} : { identity }) });
+    }
+    return targets;
+  }
+
+  async #begin(order: Order): Promise<CopySession> {
+    const { jobId, connections, onReadError, bytesPerSecond } = order;
+    const disks = await this.#targets(order.disks, false);
+    let journal: string | undefined;
+    if (order.journal !== undefined) {
+      journal = (await waitForDisk(this.#parts.find, order.journal, APPEAR_DEADLINE_MS)).path;
+      this.#journal = { path: journal, jobId, disks };
     }
     const session = await this.#parts.startCopy({
       jobId,
-      token: Buffer.from(token, 'base64'),
+      token: Buffer.from(order.token, 'base64'),
       connections,
-      disks: targets,
+      disks,
       listen: { host: '::', port: this.#parts.listenPort },
+      paused: this.#paused,
+      ...(journal === undefined ? {} : { journal }),
+      ...(onReadError === undefined ? {} : { onReadError }),
+      ...(bytesPerSecond === undefined ? {} : { bytesPerSecond }),
     });
     this.#parts.log(`waiting for the agent on port ${session.port}`);
     void session.finished.then(() => this.#report('copy', session.status()));
@@ -107,7 +184,7 @@ export class CopyJob {
   }
 
   async #beginVerify(copied: readonly CopiedDisk[]): Promise<VerifySession> {
-    const session = await this.#parts.startVerify(copied);
+    const session = await this.#parts.startVerify(copied, { paused: this.#paused });
     void session.finished.then(() => this.#report('verification', session.status()));
     return session;
   }

@@ -30,6 +30,20 @@ export function receiverHandlers(parts: HandlerParts): Handlers<typeof RECEIVER_
       mine(jobId);
       return copy.status();
     },
+    'copy.tune': async ({ jobId, ...change }) => {
+      mine(jobId);
+      await copy.tune(change);
+      return {};
+    },
+    'verify.replica': async (order) => {
+      mine(order.jobId);
+      await copy.startVerifyReplica(order);
+      return {};
+    },
+    'verify.journal': async ({ jobId, offset }) => {
+      mine(jobId);
+      return { data: await copy.journalPart(offset) };
+    },
     'verify.start': async ({ jobId }) => {
       mine(jobId);
       await copy.startVerify();

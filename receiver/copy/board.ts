@@ -1,111 +1,201 @@
-/** Who copies which piece, and how far it all is: the state that the threads of one disk's copy share. */
-import { DONE, PENDING, type Plan } from './plan.ts';
+/** Who copies which block, and how far it all is: the state that the threads of one disk's copy share. */
+import { BAD_RANGES_MAX } from '../../appliance/api/control.ts';
+import { RehostError } from '../../appliance/api/errors.ts';
+import { REHOST_HASH_BYTES } from '../../appliance/api/nbd.ts';
+import { FLUSHED, FLUSHING, PENDING, type Plan, WORKER, WRITTEN } from './plan.ts';
 
+/** Counters of blocks. */
 const NEXT = 0;
-const RETURNED = 1;
-const DONE_PIECES = 2;
-const COPIED = 3;
-const ZEROS = 4;
-const FLUSHED = 5;
-const UNFLUSHED = 6;
-const HOLES = 7;
-const COUNTERS = 8;
-
-/** Written bytes after which somebody flushes, so that not all of a large copy is at stake, bytes. */
-export const FLUSH_EVERY_BYTES = 512 * 1024 * 1024;
+const OPEN = 1;
+const LEFT = 2;
+/** Unreadable ranges that were noted, and reads that were tried again. */
+const BAD = 3;
+const RETRIES = 4;
+const BLOCK_COUNTERS = 5;
+/** Counters of bytes. */
+const COPIED = 0;
+const ZEROS = 1;
+const FLUSHED_BYTES = 2;
+const HOLES = 3;
+const BYTE_COUNTERS = 4;
 
 /** What a thread needs to join in. */
 export interface BoardShared {
   plan: Plan;
-  counters: SharedArrayBuffer;
+  blocks: SharedArrayBuffer;
+  bytes: SharedArrayBuffer;
+  /** Pairs of offset and length, as many as BAD counts. */
+  bad: SharedArrayBuffer;
 }
 
-/** One disk's board. Every method may be called by any thread. */
+/** One disk's board. Every method may be called by any thread, but flushes are one thread's. */
 export class Board {
   readonly plan: Plan;
   readonly shared: BoardShared;
-  readonly #counters: BigInt64Array;
+  readonly #blocks: Int32Array<SharedArrayBuffer>;
+  readonly #bytes: BigInt64Array<SharedArrayBuffer>;
+  readonly #bad: Float64Array<SharedArrayBuffer>;
 
   constructor(shared: BoardShared) {
     this.shared = shared;
     this.plan = shared.plan;
-    this.#counters = new BigInt64Array(shared.counters);
+    this.#blocks = new Int32Array(shared.blocks);
+    this.#bytes = new BigInt64Array(shared.bytes);
+    this.#bad = new Float64Array(shared.bad);
   }
 
+  /** What the plan has as FLUSHED counts as copied: an earlier attempt did it. */
   static create(plan: Plan): Board {
-    return new Board({ plan, counters: new SharedArrayBuffer(COUNTERS * 8) });
-  }
-
-  #get(index: number): number {
-    return Number(Atomics.load(this.#counters, index));
-  }
-
-  #add(index: number, amount: number): number {
-    return Number(Atomics.add(this.#counters, index, BigInt(amount)));
-  }
-
-  /** A piece for this worker (1 to 8), or undefined when none is left to take. */
-  take(worker: number): number | undefined {
-    while (this.#get(NEXT) < this.plan.count) {
-      const piece = this.#add(NEXT, 1);
-      if (piece < this.plan.count && this.#claim(piece, worker)) return piece;
-    }
-    if (this.#get(RETURNED) <= 0) return undefined;
-    // Pieces that a broken connection gave back: few, and seldom.
-    for (let piece = 0; piece < this.plan.count; piece++) {
-      if (Atomics.load(this.plan.states, piece) === PENDING && this.#claim(piece, worker)) {
-        this.#add(RETURNED, -1);
-        return piece;
+    const board = new Board({
+      plan,
+      blocks: new SharedArrayBuffer(BLOCK_COUNTERS * 4),
+      bytes: new SharedArrayBuffer(BYTE_COUNTERS * 8),
+      bad: new SharedArrayBuffer(2 * BAD_RANGES_MAX * 8),
+    });
+    for (let block = 0; block < plan.count; block++) {
+      const state = plan.states[block];
+      if (state === PENDING) board.#blocks[OPEN] = (board.#blocks[OPEN] ?? 0) + 1;
+      else if (state === FLUSHED) {
+        board.#add(COPIED, plan.used[block] ?? 0);
+        board.#add(FLUSHED_BYTES, plan.used[block] ?? 0);
       }
+    }
+    board.#blocks[LEFT] = board.#blocks[OPEN] ?? 0;
+    return board;
+  }
+
+  #get(counter: number): number {
+    return Number(Atomics.load(this.#bytes, counter));
+  }
+
+  #add(counter: number, amount: number): void {
+    Atomics.add(this.#bytes, counter, BigInt(amount));
+  }
+
+  /** A block for this worker (1 to 8), or undefined when none is left to take. */
+  take(worker: number): number | undefined {
+    // Those behind NEXT are few: a broken connection gave them back, or a flush failed.
+    for (let round = 0; round < 2 && this.open; round++) {
+      for (;;) {
+        const block = Atomics.add(this.#blocks, NEXT, 1);
+        if (block >= this.plan.count) break;
+        if (this.#claim(block, worker)) return block;
+      }
+      Atomics.store(this.#blocks, NEXT, 0);
     }
     return undefined;
   }
 
-  #claim(piece: number, worker: number): boolean {
-    return Atomics.compareExchange(this.plan.states, piece, PENDING, worker) === PENDING;
+  #claim(block: number, worker: number): boolean {
+    if (this.plan.states[block] !== PENDING) return false;
+    if (Atomics.compareExchange(this.plan.states, block, PENDING, WORKER + worker) !== PENDING) return false;
+    Atomics.sub(this.#blocks, OPEN, 1);
+    return true;
   }
 
   /** Gives back all that this worker has: its connection broke, or it died. */
   giveBack(worker: number): void {
-    for (let piece = 0; piece < this.plan.count; piece++) {
-      if (Atomics.compareExchange(this.plan.states, piece, worker, PENDING) === worker) this.#add(RETURNED, 1);
+    for (let block = 0; block < this.plan.count; block++) {
+      if (Atomics.compareExchange(this.plan.states, block, WORKER + worker, PENDING) === WORKER + worker) {
+        Atomics.add(this.#blocks, OPEN, 1);
+      }
     }
   }
 
-  /** The piece is written and its hash stands in the plan. Returns true when it is time to flush. */
-  done(piece: number, zeroBytes: number): boolean {
-    Atomics.store(this.plan.states, piece, DONE);
+  /** The block is written. */
+  done(block: number, hash: Uint8Array, zeroBytes: number): void {
+    this.plan.hashes.set(hash, block * REHOST_HASH_BYTES);
+    Atomics.store(this.plan.states, block, WRITTEN);
     this.#add(ZEROS, zeroBytes);
-    this.#add(COPIED, this.plan.used[piece] ?? 0);
-    this.#add(DONE_PIECES, 1);
-    const length = this.plan.lengths[piece] ?? 0;
-    const before = this.#add(UNFLUSHED, length);
-    return Math.floor(before / FLUSH_EVERY_BYTES) !== Math.floor((before + length) / FLUSH_EVERY_BYTES);
+    this.#add(COPIED, this.plan.used[block] ?? 0);
+    Atomics.sub(this.#blocks, LEFT, 1);
   }
 
-  /** So many bytes outside of the pieces are zeroed. */
+  /**
+   * Notes a range that the source could not read, before the block that has it is `done`: whoever records the block finds it noted.
+   * SOURCE_READ_FAILED when there are more than BAD_RANGES_MAX.
+   */
+  noteBad(offset: number, length: number): void {
+    for (const [known, bytes] of this.badRanges()) if (known === offset && bytes === length) return;
+    const index = Atomics.add(this.#blocks, BAD, 1);
+    if (index >= BAD_RANGES_MAX) {
+      throw new RehostError(
+        'SOURCE_READ_FAILED',
+        `The source cannot read more than ${BAD_RANGES_MAX} ranges; the last at ${offset}.`,
+      );
+    }
+    this.#bad[2 * index] = offset;
+    this.#bad[2 * index + 1] = length;
+  }
+
+  /** Ranges that were noted, in order. */
+  badRanges(): [number, number][] {
+    const count = Math.min(BAD_RANGES_MAX, Atomics.load(this.#blocks, BAD));
+    const ranges = Array.from({ length: count }, (_, i): [number, number] => [
+      this.#bad[2 * i] ?? 0,
+      this.#bad[2 * i + 1] ?? 0,
+    ]);
+    // One whose length is not there yet belongs to a block that is not done.
+    return ranges.filter(([, length]) => length > 0).sort(([a], [b]) => a - b);
+  }
+
+  retried(): void {
+    Atomics.add(this.#blocks, RETRIES, 1);
+  }
+
+  get retries(): number {
+    return Atomics.load(this.#blocks, RETRIES);
+  }
+
+  /** So many bytes outside of the blocks in use are zeroed. */
   holeZeroed(bytes: number): void {
     this.#add(HOLES, bytes);
   }
 
-  /** Runs `flush`; what was copied before it began counts as flushed when it returns, and not when it throws. */
-  flush(flush: () => void): void {
-    const copied = this.#get(COPIED);
-    flush();
-    for (;;) {
-      const flushed = this.#get(FLUSHED);
-      if (flushed >= copied) return;
-      if (Number(Atomics.compareExchange(this.#counters, FLUSHED, BigInt(flushed), BigInt(copied))) === flushed) return;
+  /**
+   * Runs `flush`, and `record` with the blocks that it covers: those that were written before it began. They count as flushed when
+   * both have returned; when one throws they are WRITTEN as before. Returns how many there were.
+   */
+  flush(flush: () => void, record: (blocks: readonly number[]) => void): number {
+    const blocks: number[] = [];
+    for (let block = 0; block < this.plan.count; block++) {
+      if (this.plan.states[block] !== WRITTEN) continue;
+      if (Atomics.compareExchange(this.plan.states, block, WRITTEN, FLUSHING) === WRITTEN) blocks.push(block);
+    }
+    try {
+      flush();
+      record(blocks);
+    } catch (error) {
+      for (const block of blocks) Atomics.store(this.plan.states, block, WRITTEN);
+      throw error;
+    }
+    let bytes = 0;
+    for (const block of blocks) {
+      Atomics.store(this.plan.states, block, FLUSHED);
+      bytes += this.plan.used[block] ?? 0;
+    }
+    this.#add(FLUSHED_BYTES, bytes);
+    return blocks.length;
+  }
+
+  /** A write or flush failed: what was written since the last good flush is not to be believed, and is copied again. */
+  distrust(): void {
+    for (let block = 0; block < this.plan.count; block++) {
+      if (Atomics.compareExchange(this.plan.states, block, WRITTEN, PENDING) !== WRITTEN) continue;
+      this.#add(COPIED, -(this.plan.used[block] ?? 0));
+      Atomics.add(this.#blocks, LEFT, 1);
+      Atomics.add(this.#blocks, OPEN, 1);
     }
   }
 
+  /** Is every block written? */
   get complete(): boolean {
-    return this.#get(DONE_PIECES) === this.plan.count;
+    return Atomics.load(this.#blocks, LEFT) === 0;
   }
 
-  /** Can a worker still take a piece? */
+  /** Can a worker still take a block? */
   get open(): boolean {
-    return this.#get(NEXT) < this.plan.count || this.#get(RETURNED) > 0;
+    return Atomics.load(this.#blocks, OPEN) > 0;
   }
 
   get copiedBytes(): number {
@@ -121,6 +211,6 @@ export class Board {
   }
 
   get flushedBytes(): number {
-    return this.#get(FLUSHED);
+    return this.#get(FLUSHED_BYTES);
   }
 }

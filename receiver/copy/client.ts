@@ -14,8 +14,9 @@ import {
   NBD_REP_INFO,
   NBD_REP_META_CONTEXT,
   REHOST_OPT_HASHES,
+  REHOST_OPT_ZSTD,
 } from '../../appliance/api/nbd.ts';
-import { PIECE_BYTES } from '../../appliance/api/transfer.ts';
+import { BLOCK_BYTES } from '../../appliance/api/transfer.ts';
 import type { Memory } from '../../native/memory.ts';
 import type { ByteStream } from '../../native/stream.ts';
 import { ALIGN_BYTES } from './plan.ts';
@@ -32,7 +33,9 @@ export interface Agreement {
   structured: boolean;
   /** Id of base:allocation, or undefined when the server has none. */
   allocationId: number | undefined;
+  /** Hashes come with the replies, whose chunks come in order. */
   hashes: boolean;
+  compression: boolean;
 }
 
 interface OptionReply {
@@ -75,6 +78,7 @@ function acknowledged(replies: readonly OptionReply[]): boolean {
 export function agree(stream: ByteStream, memory: Memory, name: string): Agreement {
   const structured = acknowledged(ask(stream, memory, NBD_OPT_STRUCTURED_REPLY));
   const hashes = structured && acknowledged(ask(stream, memory, REHOST_OPT_HASHES));
+  const compression = hashes && acknowledged(ask(stream, memory, REHOST_OPT_ZSTD));
   const allocationId = structured ? setAllocation(stream, memory, name) : undefined;
   const replies = ask(stream, memory, NBD_OPT_GO, wire.goPayload(name));
   const last = replies.at(-1);
@@ -91,7 +95,7 @@ export function agree(stream: ByteStream, memory: Memory, name: string): Agreeme
     if (info === NBD_INFO_BLOCK_SIZE) checkBlockSizes(data);
   }
   if (sizeBytes === undefined) throw violation('The server accepted the export without its size.');
-  return { sizeBytes, structured, allocationId, hashes };
+  return { sizeBytes, structured, allocationId, hashes, compression };
 }
 
 function setAllocation(stream: ByteStream, memory: Memory, name: string): number | undefined {
@@ -117,7 +121,7 @@ function checkBlockSizes(data: Buffer): void {
   if (data.length !== 14) throw violation(`The block sizes have ${data.length} bytes, not 14.`);
   const minimum = data.readUInt32BE(2);
   const maximum = data.readUInt32BE(10);
-  if (minimum > ALIGN_BYTES || ALIGN_BYTES % Math.max(1, minimum) !== 0 || maximum < PIECE_BYTES) {
+  if (minimum > ALIGN_BYTES || ALIGN_BYTES % Math.max(1, minimum) !== 0 || maximum < BLOCK_BYTES) {
     throw violation(`Requests of ${minimum} to ${maximum} bytes do not suit this copy.`);
   }
 }

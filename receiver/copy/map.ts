@@ -3,8 +3,8 @@
 import { RehostError } from '../../appliance/api/errors.ts';
 import { NBD_STATE_ZERO } from '../../appliance/api/nbd.ts';
 import type { Agreement } from './client.ts';
-import { UsedRanges } from './plan.ts';
 import type { Requests } from './requests.ts';
+import { UsedRanges } from './used-ranges.ts';
 
 /** Asked for at once, bytes: below 4 GiB, which is what a request's length can say, and aligned. */
 const ASK_BYTES = 2 * 1024 ** 3;

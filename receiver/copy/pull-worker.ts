@@ -1,7 +1,8 @@
 /** Thread of one data connection of the receiver. It does what the session tells it, one command after the other, blocking. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { RehostError, toWire } from '../../appliance/api/errors.ts';
-import { HANDSHAKE_DEADLINE_MS, SILENCE_DEADLINE_MS } from '../../appliance/api/transfer.ts';
+import { REHOST_HASH_BYTES } from '../../appliance/api/nbd.ts';
+import { BLOCK_BYTES, HANDSHAKE_DEADLINE_MS, SILENCE_DEADLINE_MS } from '../../appliance/api/transfer.ts';
 import { SysError } from '../../native/errors.ts';
 import { Memory } from '../../native/memory.ts';
 import { PlainStream } from '../../native/socket.ts';
@@ -12,14 +13,16 @@ import type { Target } from '../target/target.ts';
 import { Board, type BoardShared } from './board.ts';
 import { type Agreement, agree } from './client.ts';
 import { readMap } from './map.ts';
+import { Pace } from './pace.ts';
+import { PatientTarget } from './patient-target.ts';
 import { Puller } from './pull.ts';
 import { Requests } from './requests.ts';
 import {
   connectionError,
-  type DiskWorkerData,
   MAP_DEADLINE_MS,
   type PullCommand,
   type PullReport,
+  type PullWork,
   SessionFlags,
   Stopped,
 } from './shared.ts';
@@ -36,19 +39,30 @@ interface Connection {
   counted: number;
 }
 
-const work = workerData as DiskWorkerData;
+const work = workerData as PullWork;
 const flags = new SessionFlags(work.flags);
 const scratch = new Memory(SCRATCH_BYTES);
-const puller = new Puller();
+const pace = new Pace(work.pace);
+const puller = new Puller(work.onReadError);
 const targets = new Map<number, Target>();
 let connection: Connection | undefined;
-/** The board that pieces may be taken from: to give them back when the connection breaks. */
+/** The board that blocks may be taken from: to give them back when the connection breaks. */
 let board: Board | undefined;
 
-function count(from: Connection): void {
+/** Counts what came over the wire since the last time; returns it. */
+function count(from: Connection): number {
   const now = from.stream.wireIn;
-  flags.addWire(now - from.counted);
+  const bytes = now - from.counted;
+  flags.addWire(bytes);
   from.counted = now;
+  return bytes;
+}
+
+/** After each step of content: counts it, and keeps to the limit. */
+function stepped(bytes: number): void {
+  flags.check();
+  flags.addContent(bytes);
+  if (connection) pace.spend(count(connection), () => flags.check());
 }
 
 function attach(fd: number, ssl: number, index: number): PullReport {
@@ -66,10 +80,10 @@ function attach(fd: number, ssl: number, index: number): PullReport {
         `The export '${disk.disk}' has ${agreement.sizeBytes} bytes; the replica has ${disk.sizeBytes}.`,
       );
     }
-    const requests = new Requests(stream, agreement);
+    const requests = new Requests(stream, agreement, stepped);
     connection = { stream, patience, requests, agreement, disk: index, counted: 0 };
     count(connection);
-    return { kind: 'attached', hashes: agreement.hashes };
+    return { kind: 'attached' };
   } catch (error) {
     flags.addWire(stream.wireIn);
     stream.close();
@@ -88,24 +102,57 @@ function map(open: Connection): PullReport {
     silenceMs = SILENCE_DEADLINE_MS;
   });
   open.patience.silenceMs = SILENCE_DEADLINE_MS;
-  return { kind: 'mapped', ranges };
+  return { kind: 'mapped', ranges, hashes: open.agreement.hashes };
 }
 
 function pull(open: Connection, shared: BoardShared): PullReport {
   const target = targets.get(open.disk) ?? openDisk(open.disk);
   board = new Board(shared);
-  puller.run(open.requests, open.agreement, board, target, work.worker, () => {
-    flags.check();
-    count(open);
+  puller.run({
+    requests: open.requests,
+    board,
+    target,
+    worker: work.worker,
+    ordered: open.agreement.hashes,
+    mayAsk: () => mayAsk(open),
+    progress: () => {
+      flags.check();
+      count(open);
+    },
   });
   board = undefined;
   return { kind: 'drained' };
 }
 
+/** What is in flight is finished in a pause; with nothing in flight this thread waits for its end. */
+function mayAsk(open: Connection): boolean {
+  if (!pace.paused) return true;
+  if (open.requests.inFlight > 0) return false;
+  pace.waitWhilePaused(() => flags.check());
+  return true;
+}
+
+function sample(open: Connection, blocks: readonly number[]): PullReport {
+  const { sizeBytes } = open.agreement;
+  const hashes = new Uint8Array(blocks.length * REHOST_HASH_BYTES);
+  blocks.forEach((block, index) => {
+    flags.check();
+    const offset = block * BLOCK_BYTES;
+    const asked = open.requests.hash(offset, Math.min(BLOCK_BYTES, sizeBytes - offset));
+    open.requests.flush();
+    if (open.requests.complete() !== asked) throw new RehostError('INTERNAL', 'A reply to a request of somebody else.');
+    if (asked.error)
+      throw new RehostError('SOURCE_READ_FAILED', `The source cannot read at ${offset}: ${asked.error.message}.`);
+    hashes.set(asked.hash ?? [], index * REHOST_HASH_BYTES);
+    count(open);
+  });
+  return { kind: 'sampled', hashes };
+}
+
 function openDisk(index: number): Target {
   const disk = work.disks[index];
   if (!disk) throw new RehostError('INTERNAL', `There is no disk ${index}.`);
-  const target = openTarget(disk.target);
+  const target = new PatientTarget(openTarget(disk.target), pace, () => flags.check());
   targets.set(index, target);
   return target;
 }
@@ -127,6 +174,7 @@ function obey(command: Exclude<PullCommand, { kind: 'end' }>): PullReport {
   if (!connection) throw new RehostError('INTERNAL', `'${command.kind}' without a connection.`);
   if (command.kind === 'map') return map(connection);
   if (command.kind === 'pull') return pull(connection, command.board);
+  if (command.kind === 'sample') return sample(connection, command.blocks);
   connection.requests.disconnect();
   hangUp();
   return { kind: 'detached' };
@@ -156,9 +204,11 @@ parentPort?.on('message', (command: PullCommand) => {
     report = obey(command);
   } catch (error) {
     hangUp();
-    report = endsConnection(error)
-      ? { kind: 'lost', error: connectionError(error) }
-      : { kind: 'fatal', error: toWire(error) };
+    if (endsConnection(error)) report = { kind: 'lost', error: connectionError(error) };
+    else {
+      const written = error instanceof RehostError && error.code === 'TARGET_WRITE_FAILED';
+      report = { kind: written ? 'write-failed' : 'fatal', error: toWire(error) };
+    }
   }
   parentPort?.postMessage(report);
 });

@@ -1,192 +1,166 @@
-/** The copy loop of one connection: several READs in flight, each received into aligned memory, written from there, hashed. */
+/** The copy loop of one connection: several READs of a block each in flight, each written as it arrives or when it is complete. */
 
+import type { OnReadError } from '../../appliance/api/control.ts';
 import { RehostError } from '../../appliance/api/errors.ts';
 import { REHOST_HASH_BYTES } from '../../appliance/api/nbd.ts';
-import { PIECE_BYTES, QUEUE_DEPTH } from '../../appliance/api/transfer.ts';
-import { clear, type Run } from '../../native/bytes.ts';
+import { BLOCK_BYTES, QUEUE_DEPTH } from '../../appliance/api/transfer.ts';
 import { Memory } from '../../native/memory.ts';
-import { xxh3At } from '../../native/xxhash.ts';
 import type { Target } from '../target/target.ts';
+import { BlockMemory } from './block-memory.ts';
+import { BlockWriter } from './block-writer.ts';
 import type { Board } from './board.ts';
-import type { Agreement } from './client.ts';
-import { ALIGN_BYTES } from './plan.ts';
-import type { PendingRead, Requests } from './requests.ts';
+import { blockLength } from './plan.ts';
+import type { ContentSink, PendingRead, Requests } from './requests.ts';
+import { Rescue } from './rescue.ts';
 
-/** Zero runs from this on are zeroed on the target; shorter ones are written: one request instead of three, bytes. */
-const PUNCH_BYTES = 64 * 1024;
-/** A piece that the server cannot read is read again in parts of this, bytes. */
-const RETRY_BYTES = 64 * 1024;
-const RETRIES = 3;
-
-interface Slot {
-  memory: Memory;
-  piece: number;
+/** What one run is about; all of it stays the caller's. */
+export interface PullRun {
+  requests: Requests;
+  board: Board;
+  target: Target;
+  /** 1 to 8. */
+  worker: number;
+  /** Replies come one after the other, their chunks in order, with the source's hash. */
+  ordered: boolean;
+  /** Called before a block is asked for: blocks while the copy is paused. False when nothing more is to be asked for now. */
+  mayAsk: () => boolean;
+  /** Called after each step; throws to give up. */
+  progress: () => void;
 }
 
-/** Owned by the connection's thread; `free` ends it. */
+/** A READ in flight with its block. */
+interface Flight {
+  block: number;
+  sink: Ordered | BlockMemory;
+}
+
+/** Of one connection's thread; `free` ends it. */
 export class Puller {
-  readonly #free: Memory[] = Array.from({ length: QUEUE_DEPTH }, () => new Memory(PIECE_BYTES));
-  readonly #all = [...this.#free];
+  readonly #writer = new BlockWriter();
+  readonly #rescue: Rescue;
+  /** Made when they are first needed: a server whose replies are ordered needs none but for a bad sector. */
+  readonly #memories: BlockMemory[] = [];
   readonly #scratch = new Memory(REHOST_HASH_BYTES);
 
-  /**
-   * Copies pieces until none is left to take for this worker. `progress` is called after each piece and throws to give up.
-   * What was taken and is not done when this throws must be given back by the caller. SOURCE_READ_FAILED and
-   * TARGET_WRITE_FAILED are final; everything else means that the connection is of no use.
-   */
-  run(
-    requests: Requests,
-    agreement: Agreement,
-    board: Board,
-    target: Target,
-    worker: number,
-    progress: () => void,
-  ): void {
-    const slots = new Map<PendingRead, Slot>();
-    const failed: Slot[] = [];
-    // A connection that broke left its memory in flight.
-    this.#free.splice(0, this.#free.length, ...this.#all);
-    for (;;) {
-      this.#ask(requests, board, worker, slots);
-      if (requests.inFlight === 0) break;
-      const read = requests.complete();
-      const slot = read.kind === 'read' ? slots.get(read) : undefined;
-      if (read.kind !== 'read' || !slot) throw new RehostError('INTERNAL', 'A reply to a request of somebody else.');
-      slots.delete(read);
-      if (read.error) failed.push(slot);
-      else {
-        const hash = this.#receive(read, slot.memory, agreement.hashes);
-        this.#keep(board, target, slot, hash, read.chunks);
-        this.#free.push(slot.memory);
-      }
-      progress();
-    }
-    for (const slot of failed) {
-      const chunks = this.#again(requests, agreement, board, slot, progress);
-      this.#keep(board, target, slot, this.#hash(slot.memory, board.plan.lengths[slot.piece] ?? 0), chunks);
-      this.#free.push(slot.memory);
-      progress();
-    }
-  }
-
-  #ask(requests: Requests, board: Board, worker: number, slots: Map<PendingRead, Slot>): void {
-    for (;;) {
-      const memory = this.#free.at(-1);
-      if (!memory) break;
-      const piece = board.take(worker);
-      if (piece === undefined) break;
-      this.#free.pop();
-      const read = requests.read(board.plan.offsets[piece] ?? 0, board.plan.lengths[piece] ?? 0, memory.address);
-      slots.set(read, { memory, piece });
-    }
-    requests.flush();
-  }
-
-  /** Brings the memory to what the source has where that matters, and returns the hash: the source's, or our own of what arrived. */
-  #receive(read: PendingRead, memory: Memory, hashes: boolean): Uint8Array {
-    for (const chunk of read.chunks) {
-      // Runs that will be zeroed on the target need no zeros here, unless they are to be hashed.
-      if (chunk.hole && (!hashes || !punchable(chunk, read.length))) {
-        clear(memory.address + chunk.start, chunk.end - chunk.start);
-      }
-    }
-    return hashes && read.hash ? read.hash : this.#hash(memory, read.length);
-  }
-
-  #hash(memory: Memory, length: number): Uint8Array {
-    xxh3At(memory.address, length, this.#scratch.view, 0);
-    return this.#scratch.bytes.slice(0, REHOST_HASH_BYTES);
-  }
-
-  /** Writes the piece, and tells the board. */
-  #keep(
-    board: Board,
-    target: Target,
-    slot: Slot,
-    hash: Uint8Array,
-    chunks: readonly (Run & { hole: boolean })[],
-  ): void {
-    const { plan } = board;
-    const offset = plan.offsets[slot.piece] ?? 0;
-    const length = plan.lengths[slot.piece] ?? 0;
-    const holes = chunks.filter((chunk) => chunk.hole);
-    const punched = holes.filter((chunk) => punchable(chunk, length)).sort((a, b) => a.start - b.start);
-    let at = 0;
-    for (const { start, end } of punched) {
-      if (start > at) target.write(slot.memory.address + at, offset + at, start - at);
-      target.zero(offset + start, end - start);
-      at = end;
-    }
-    if (at < length) target.write(slot.memory.address + at, offset + at, length - at);
-    plan.hashes.set(hash, slot.piece * REHOST_HASH_BYTES);
-    const zeros = holes.reduce((sum, { start, end }) => sum + end - start, 0);
-    // Gaps inside a piece that the map already told of are no news.
-    const gaps = length - (plan.used[slot.piece] ?? 0);
-    if (board.done(slot.piece, Math.max(0, zeros - gaps))) board.flush(() => target.flush());
+  constructor(onReadError: OnReadError) {
+    this.#rescue = new Rescue(onReadError);
   }
 
   /**
-   * Reads a piece that the server failed on again, in small parts, each several times. Each part's hash is checked here, so
-   * that the piece's own hash, taken from memory afterwards, stands for what the source read. SOURCE_READ_FAILED names the part.
+   * Copies blocks until none is left to take for this worker. What was taken and is not done when this throws must be given back by
+   * the caller. SOURCE_READ_FAILED and TARGET_WRITE_FAILED are the copy's; everything else means that the connection is of no use.
    */
-  #again(
-    requests: Requests,
-    agreement: Agreement,
-    board: Board,
-    slot: Slot,
-    progress: () => void,
-  ): (Run & { hole: boolean })[] {
-    const offset = board.plan.offsets[slot.piece] ?? 0;
-    const length = board.plan.lengths[slot.piece] ?? 0;
-    for (let at = 0; at < length; at += RETRY_BYTES) {
-      const part = Math.min(RETRY_BYTES, length - at);
-      this.#part(requests, agreement, slot.memory, offset, at, part);
-      progress();
+  run(run: PullRun): void {
+    const flights = new Map<PendingRead, Flight>();
+    const free = [...this.#memories];
+    const failed: number[] = [];
+    for (;;) {
+      this.#ask(run, flights, free);
+      if (run.requests.inFlight === 0) break;
+      const read = run.requests.complete();
+      const flight = read.kind === 'read' ? flights.get(read) : undefined;
+      if (read.kind !== 'read' || !flight) throw new RehostError('INTERNAL', 'A reply to a request of somebody else.');
+      flights.delete(read);
+      if (read.error) failed.push(flight.block);
+      else this.#keep(run, read, flight);
+      if (flight.sink instanceof BlockMemory) free.push(flight.sink);
+      run.progress();
     }
-    return [{ start: 0, end: length, hole: false }];
+    for (const block of failed) this.#again(run, block, free);
   }
 
-  #part(requests: Requests, agreement: Agreement, memory: Memory, offset: number, at: number, length: number): void {
-    let said = '';
-    for (let attempt = 0; attempt < RETRIES; attempt++) {
-      const read = requests.read(offset + at, length, memory.address + at);
-      requests.flush();
-      if (requests.complete() !== read) throw new RehostError('INTERNAL', 'A reply to a request of somebody else.');
-      if (!read.error) {
-        for (const chunk of read.chunks) {
-          if (chunk.hole) clear(memory.address + at + chunk.start, chunk.end - chunk.start);
-        }
-        if (agreement.hashes && read.hash) {
-          xxh3At(memory.address + at, length, this.#scratch.view, 0);
-          if (Buffer.compare(this.#scratch.bytes.subarray(0, REHOST_HASH_BYTES), read.hash) !== 0) {
-            throw new RehostError(
-              'PROTOCOL_VIOLATION',
-              `The hash of ${length} bytes at ${offset + at} is not that of what arrived.`,
-            );
-          }
-        }
-        return;
-      }
-      said = `${read.error.message}${read.error.offset === undefined ? '' : `, at ${read.error.offset}`}`;
+  #ask(run: PullRun, flights: Map<PendingRead, Flight>, free: BlockMemory[]): void {
+    while (flights.size < QUEUE_DEPTH && (flights.size > 0 || run.mayAsk())) {
+      if (flights.size > 0 && !run.mayAsk()) break;
+      const block = run.board.take(run.worker);
+      if (block === undefined) break;
+      const length = blockLength(run.board.plan, block);
+      const sink = run.ordered ? new Ordered(this.#writer, run.target, block, length) : this.#memory(free);
+      const read = run.requests.read(block * BLOCK_BYTES, length, sink);
+      flights.set(read, { block, sink });
     }
-    throw new RehostError(
-      'SOURCE_READ_FAILED',
-      `The source cannot read ${length} bytes at ${offset + at} (tried ${RETRIES} times): ${said}.`,
-    );
+    run.requests.flush();
+  }
+
+  #memory(free: BlockMemory[]): BlockMemory {
+    const memory = free.pop() ?? new BlockMemory();
+    if (!this.#memories.includes(memory)) this.#memories.push(memory);
+    memory.begin();
+    return memory;
+  }
+
+  #keep({ board, target }: PullRun, read: PendingRead, { block, sink }: Flight): void {
+    if (sink instanceof BlockMemory) this.#keepMemory(board, target, block, sink, read.hash);
+    else if (read.hash) this.#done(board, block, read.hash, sink.end());
+    else throw new RehostError('INTERNAL', 'An ordered reply without a hash.');
+  }
+
+  #keepMemory(board: Board, target: Target, block: number, memory: BlockMemory, hash: Uint8Array | undefined): void {
+    const length = blockLength(board.plan, block);
+    const zeros = memory.write(target, block * BLOCK_BYTES, length);
+    if (!hash) memory.hash(length, this.#scratch.view);
+    this.#done(board, block, hash ?? this.#scratch.bytes.slice(0, REHOST_HASH_BYTES), zeros);
+  }
+
+  /** Gaps inside a block that the map already told of are no news. */
+  #done(board: Board, block: number, hash: Uint8Array, zeroBytes: number): void {
+    const gaps = blockLength(board.plan, block) - (board.plan.used[block] ?? 0);
+    board.done(block, hash, Math.max(0, zeroBytes - gaps));
+  }
+
+  #again(run: PullRun, block: number, free: BlockMemory[]): void {
+    run.board.retried();
+    const memory = this.#memory(free);
+    this.#rescue.read(run.requests, run.board, block, memory, run.progress);
+    // Zeros in place of what could not be read are in the memory only: the hash is ours.
+    this.#keepMemory(run.board, run.target, block, memory, undefined);
+    free.push(memory);
+    run.progress();
   }
 
   /** Frees all memory. Idempotent. No request may be in flight any longer. */
   free(): void {
-    for (const memory of this.#all) memory.free();
+    this.#writer.free();
+    this.#rescue.free();
+    for (const memory of this.#memories) memory.free();
     this.#scratch.free();
   }
 }
 
-/** Long enough, and aligned as direct I/O of what lies beside it needs. */
-function punchable(run: Run, length: number): boolean {
-  return (
-    run.end - run.start >= PUNCH_BYTES &&
-    run.start % ALIGN_BYTES === 0 &&
-    (run.end % ALIGN_BYTES === 0 || run.end === length)
-  );
+/** One block's way to the writer that all of the connection's blocks share, one after the other. */
+class Ordered implements ContentSink {
+  readonly #writer: BlockWriter;
+  readonly #target: Target;
+  readonly #offset: number;
+  readonly #length: number;
+  #begun = false;
+
+  constructor(writer: BlockWriter, target: Target, block: number, length: number) {
+    this.#writer = writer;
+    this.#target = target;
+    this.#offset = block * BLOCK_BYTES;
+    this.#length = length;
+  }
+
+  #begin(): BlockWriter {
+    if (!this.#begun) this.#writer.begin(this.#target, this.#offset, this.#length);
+    this.#begun = true;
+    return this.#writer;
+  }
+
+  room(start: number, length: number): { address: number; length: number } {
+    return this.#begin().room(start, length);
+  }
+
+  filled(start: number, length: number): void {
+    this.#writer.filled(start, length);
+  }
+
+  hole(start: number, length: number): void {
+    this.#begin().hole(start, length);
+  }
+
+  end(): number {
+    return this.#begin().end();
+  }
 }

@@ -1,6 +1,6 @@
 /**
  * Requests in flight on one connection, and their replies. Every field of a reply is checked before anything is done with
- * it: data is received only into the memory of the request that it answers, within its range, no byte twice.
+ * it: data is received only into the sink of the request that it answers, within its range, no byte twice.
  */
 
 import { RehostError } from '../../appliance/api/errors.ts';
@@ -15,16 +15,20 @@ import {
   NBD_REPLY_TYPE_NONE,
   NBD_REPLY_TYPE_OFFSET_DATA,
   NBD_REPLY_TYPE_OFFSET_HOLE,
+  REHOST_CMD_HASH,
   REHOST_HASH_BYTES,
   REHOST_REPLY_TYPE_HASH,
+  REHOST_REPLY_TYPE_ZSTD,
 } from '../../appliance/api/nbd.ts';
+import { STEP_BYTES } from '../../appliance/api/transfer.ts';
 import type { Run } from '../../native/bytes.ts';
 import { type Address, Memory } from '../../native/memory.ts';
 import type { ByteStream } from '../../native/stream.ts';
+import { ZstdDecompressor } from '../../native/zstd.ts';
 import type { Agreement } from './client.ts';
 import * as wire from './wire.ts';
 
-/** Chunks of one reply: a MiB in alternating holes and data of 4 KiB has 256. */
+/** Chunks of one reply: a block in alternating holes and data of 4 KiB has 1024. */
 const CHUNKS_MAX = 4096;
 /** Payload of an error chunk: error, message, offset. The protocol's longest string is 4096 bytes. */
 const ERROR_PAYLOAD_MAX = 4096 + 16;
@@ -44,16 +48,27 @@ export interface ServerError {
   offset: number | undefined;
 }
 
-/** A READ in flight. Its memory is the caller's and may be written until the reply is complete. */
+/** Where the content of a READ goes, as it arrives. Positions are relative to the request's start. */
+export interface ContentSink {
+  /** Where content from `start` on is to be put, and how much of it at once: 1 to `length` bytes, STEP_BYTES if `length` is that much. */
+  room(start: number, length: number): { address: Address; length: number };
+  /** So many bytes from `start` on are there. */
+  filled(start: number, length: number): void;
+  /** The range is zeros. */
+  hole(start: number, length: number): void;
+}
+
+/** A READ in flight. Its sink is used until the reply is complete. */
 export interface PendingRead {
   kind: 'read';
   cookieHigh: number;
   cookieLow: number;
   offset: number;
   length: number;
-  address: Address;
-  /** Ranges of the request that arrived, relative to its start, in the order of arrival; `hole` ones are zeros and not in memory. */
-  chunks: (Run & { hole: boolean })[];
+  /** None for a request of the hash alone. */
+  sink: ContentSink | undefined;
+  /** Ranges that arrived, to see that none comes twice. */
+  chunks: Run[];
   /** Largest end of `chunks`. */
   reached: number;
   covered: number;
@@ -79,16 +94,21 @@ export type Pending = PendingRead | PendingStatus;
 export class Requests {
   readonly #stream: ByteStream;
   readonly #agreement: Agreement;
+  readonly #stepped: (bytes: number) => void;
   readonly #in = new Memory(SCRATCH_BYTES);
   readonly #out = new Memory(4096);
   readonly #pending = new Map<number, Pending>();
   /** Counts up for ever, so that a late or doubled reply never fits another request. */
   #next = 0;
   #queued = 0;
+  #frame: Memory | undefined;
+  #zstd: ZstdDecompressor | undefined;
 
-  constructor(stream: ByteStream, agreement: Agreement) {
+  /** `stepped` is called after each step of content; it may wait, and throws to give up. */
+  constructor(stream: ByteStream, agreement: Agreement, stepped: (bytes: number) => void = () => {}) {
     this.#stream = stream;
     this.#agreement = agreement;
+    this.#stepped = stepped;
   }
 
   get inFlight(): number {
@@ -96,21 +116,29 @@ export class Requests {
   }
 
   /** Queues a READ; `flush` sends it. */
-  read(offset: number, length: number, address: Address): PendingRead {
-    const cookie = this.#cookie();
+  read(offset: number, length: number, sink: ContentSink): PendingRead {
+    return this.#read(NBD_CMD_READ, offset, length, sink);
+  }
+
+  /** Queues a request of a range's hash alone, at most BLOCK_BYTES of it; only where hashes were agreed on. */
+  hash(offset: number, length: number): PendingRead {
+    return this.#read(REHOST_CMD_HASH, offset, length, undefined);
+  }
+
+  #read(type: number, offset: number, length: number, sink: ContentSink | undefined): PendingRead {
     const pending: PendingRead = {
       kind: 'read',
-      ...cookie,
+      ...this.#cookie(),
       offset,
       length,
-      address,
+      sink,
       chunks: [],
       reached: 0,
       covered: 0,
       hash: undefined,
       error: undefined,
     };
-    this.#queue(NBD_CMD_READ, pending);
+    this.#queue(type, pending);
     return pending;
   }
 
@@ -165,6 +193,10 @@ export class Requests {
       const cookie = head.cookieHigh * 2 ** 32 + head.cookieLow;
       const pending = this.#pending.get(cookie);
       if (!pending) throw violation(`A reply to no request (cookie ${cookie}).`);
+      // Part of what the option promises: content of one block at a time goes through this thread's one writer.
+      if (this.#agreement.hashes && pending !== this.#pending.values().next().value) {
+        throw violation(`A reply out of turn (cookie ${cookie}).`);
+      }
       const done =
         head.kind === 'simple' ? this.#simple(pending, head.errno) : this.#chunk(pending, head.flags, head.type);
       if (done) {
@@ -181,10 +213,23 @@ export class Requests {
     }
     if (this.#agreement.structured || pending.kind !== 'read')
       throw violation('A simple reply where a structured one was agreed on.');
-    this.#stream.readExact(pending.address, pending.length);
-    pending.chunks.push({ start: 0, end: pending.length, hole: false });
+    this.#receive(pending, 0, pending.length);
+    pending.chunks.push({ start: 0, end: pending.length });
     pending.covered = pending.length;
     return true;
+  }
+
+  /** Content of a READ, from the stream to its sink. */
+  #receive(pending: PendingRead, start: number, length: number): void {
+    const { sink } = pending;
+    if (!sink) throw violation('Content where a hash alone was asked for.');
+    for (let done = 0; done < length; ) {
+      const room = sink.room(start + done, length - done);
+      this.#stream.readExact(room.address, room.length);
+      sink.filled(start + done, room.length);
+      this.#stepped(room.length);
+      done += room.length;
+    }
   }
 
   /** One structured chunk; true when it was the last. */
@@ -209,12 +254,17 @@ export class Requests {
     if (type === NBD_REPLY_TYPE_OFFSET_DATA) {
       if (length <= 8 || length - 8 > pending.length) throw violation(`A data chunk of ${length} bytes.`);
       this.#stream.readExact(this.#in.address, 8);
-      const start = this.#take(pending, view.getBigUint64(0), length - 8, false);
-      this.#stream.readExact(pending.address + start, length - 8);
+      const start = this.#take(pending, view.getBigUint64(0), length - 8);
+      this.#receive(pending, start, length - 8);
     } else if (type === NBD_REPLY_TYPE_OFFSET_HOLE) {
       if (length !== 12) throw violation(`A hole chunk of ${length} bytes, not 12.`);
       this.#stream.readExact(this.#in.address, 12);
-      this.#take(pending, view.getBigUint64(0), view.getUint32(8), true);
+      const bytes = view.getUint32(8);
+      const start = this.#take(pending, view.getBigUint64(0), bytes);
+      if (!pending.sink) throw violation('Content where a hash alone was asked for.');
+      pending.sink.hole(start, bytes);
+    } else if (type === REHOST_REPLY_TYPE_ZSTD && this.#agreement.compression) {
+      this.#compressed(pending, length);
     } else if (type === REHOST_REPLY_TYPE_HASH && this.#agreement.hashes) {
       const expected = 12 + REHOST_HASH_BYTES;
       if (length !== expected) throw violation(`A hash chunk of ${length} bytes, not ${expected}.`);
@@ -225,8 +275,28 @@ export class Requests {
     } else throw violation(`A chunk of type ${type} in the reply to a READ.`);
   }
 
+  #compressed(pending: PendingRead, length: number): void {
+    const { view, address } = this.#in;
+    if (length <= 12 || length >= 12 + STEP_BYTES) throw violation(`A compressed chunk of ${length} bytes.`);
+    this.#stream.readExact(address, 12);
+    const bytes = view.getUint32(8);
+    if (bytes > STEP_BYTES) throw violation(`A compressed chunk of ${bytes} bytes of content.`);
+    const start = this.#take(pending, view.getBigUint64(0), bytes);
+    if (!pending.sink) throw violation('Content where a hash alone was asked for.');
+    this.#frame ??= new Memory(STEP_BYTES);
+    this.#zstd ??= new ZstdDecompressor();
+    this.#stream.readExact(this.#frame.address, length - 12);
+    const room = pending.sink.room(start, bytes);
+    if (room.length < bytes) throw new RehostError('INTERNAL', `A sink has room for ${room.length} of ${bytes} bytes.`);
+    if (this.#zstd.decompress(room.address, bytes, this.#frame.address, length - 12) !== bytes) {
+      throw violation(`A compressed chunk at ${pending.offset + start} is damaged or of another length.`);
+    }
+    pending.sink.filled(start, bytes);
+    this.#stepped(bytes);
+  }
+
   /** Checks a chunk's range and notes it; returns its start relative to the request. */
-  #take(pending: PendingRead, offset: bigint, length: number, hole: boolean): number {
+  #take(pending: PendingRead, offset: bigint, length: number): number {
     const start = Number(offset - BigInt(pending.offset));
     const end = start + length;
     if (length === 0 || start < 0 || end > pending.length) {
@@ -238,7 +308,9 @@ export class Requests {
     if (start < pending.reached && pending.chunks.some((other) => start < other.end && other.start < end)) {
       throw violation(`A chunk at ${offset} of ${length} bytes overlaps another.`);
     }
-    pending.chunks.push({ start, end, hole });
+    // Where hashes were agreed on the order was as well: content is then written as it arrives.
+    if (this.#agreement.hashes && start !== pending.reached) throw violation(`A chunk at ${offset} is out of order.`);
+    pending.chunks.push({ start, end });
     pending.reached = Math.max(pending.reached, end);
     pending.covered += length;
     return start;
@@ -287,7 +359,7 @@ export class Requests {
       if (!pending.descriptors) throw violation('A reply to BLOCK_STATUS without a status.');
       return;
     }
-    if (pending.covered !== pending.length) {
+    if (pending.sink && pending.covered !== pending.length) {
       throw violation(`A READ of ${pending.length} bytes at ${pending.offset} was answered with ${pending.covered}.`);
     }
     if (this.#agreement.hashes && !pending.hash) throw violation('A reply without the hash that was agreed on.');
@@ -297,5 +369,7 @@ export class Requests {
   free(): void {
     this.#in.free();
     this.#out.free();
+    this.#frame?.free();
+    this.#zstd?.free();
   }
 }

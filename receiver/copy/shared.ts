@@ -1,10 +1,13 @@
 /** What the threads of one copy share: flags, and the messages between them and the session. */
+import type { OnReadError } from '../../appliance/api/control.ts';
 import { RehostError, toWire, type WireError } from '../../appliance/api/errors.ts';
 import { SysError } from '../../native/errors.ts';
 import { StreamError } from '../../native/stream.ts';
 import type { PskCredentials } from '../../native/tls.ts';
 import type { TargetSpec } from '../target/target.ts';
 import type { BoardShared } from './board.ts';
+import type { JournalOrder } from './journal.ts';
+import type { PaceShared } from './pace.ts';
 
 /** Thrown out of blocking calls when the session stops. */
 export class Stopped extends Error {
@@ -17,20 +20,26 @@ export class Stopped extends Error {
  */
 export const MAP_DEADLINE_MS = 60 * 60_000;
 
+/** What is written is flushed and recorded this often: so much is copied again when everything dies at once, ms. */
+export const FLUSH_EVERY_MS = 5_000;
+
 const STOP = 0;
 const OPEN_CONNECTIONS = 1;
 const FLAGS = 2;
+const WIRE = 0;
+const CONTENT = 1;
+const COUNTERS = 2;
 
 /** Flags and counters of one session that blocked threads look at. */
 export class SessionFlags {
   readonly shared: SharedArrayBuffer;
   readonly #flags: Int32Array<SharedArrayBuffer>;
-  readonly #wire: BigInt64Array<SharedArrayBuffer>;
+  readonly #counters: BigInt64Array<SharedArrayBuffer>;
 
-  constructor(shared: SharedArrayBuffer = new SharedArrayBuffer(8 * 2)) {
+  constructor(shared: SharedArrayBuffer = new SharedArrayBuffer(8 * (1 + COUNTERS))) {
     this.shared = shared;
     this.#flags = new Int32Array(shared, 0, FLAGS);
-    this.#wire = new BigInt64Array(shared, 8, 1);
+    this.#counters = new BigInt64Array(shared, 8, COUNTERS);
   }
 
   stop(): void {
@@ -59,11 +68,20 @@ export class SessionFlags {
   }
 
   addWire(bytes: number): void {
-    Atomics.add(this.#wire, 0, BigInt(bytes));
+    Atomics.add(this.#counters, WIRE, BigInt(bytes));
   }
 
   get wireBytes(): number {
-    return Number(Atomics.load(this.#wire, 0));
+    return Number(Atomics.load(this.#counters, WIRE));
+  }
+
+  /** Content that arrived, also of blocks that are not complete yet. */
+  addContent(bytes: number): void {
+    Atomics.add(this.#counters, CONTENT, BigInt(bytes));
+  }
+
+  get contentBytes(): number {
+    return Number(Atomics.load(this.#counters, CONTENT));
   }
 }
 
@@ -93,12 +111,30 @@ export interface DiskWork {
   sizeBytes: number;
 }
 
-/** workerData of pull-worker.ts and target-worker.ts. */
-export interface DiskWorkerData {
-  /** 1 to 8; marks the pieces that this thread has. */
+/** workerData of pull-worker.ts. */
+export interface PullWork {
+  /** 1 to 8; marks the blocks that this thread has. */
   worker: number;
   disks: readonly DiskWork[];
   flags: SharedArrayBuffer;
+  pace: PaceShared;
+  onReadError: OnReadError;
+}
+
+/** workerData of target-worker.ts: one for each disk. */
+export interface TargetWork {
+  /** Index among the session's disks. */
+  disk: number;
+  target: TargetSpec;
+  flags: SharedArrayBuffer;
+  pace: PaceShared;
+  journal: JournalWork | undefined;
+}
+
+/** The journal as a thread opens it. */
+export interface JournalWork {
+  path: string;
+  order: JournalOrder;
 }
 
 export type PullCommand =
@@ -106,7 +142,9 @@ export type PullCommand =
   | { kind: 'attach'; fd: number; ssl: number; disk: number }
   /** Asks for the allocation map. */
   | { kind: 'map' }
-  /** Copies pieces until none is left to take. */
+  /** Asks for the hashes of these blocks, as they are now. */
+  | { kind: 'sample'; blocks: readonly number[] }
+  /** Copies blocks until none is left to take. */
   | { kind: 'pull'; board: BoardShared }
   /** Says goodbye and closes. */
   | { kind: 'detach' }
@@ -114,23 +152,33 @@ export type PullCommand =
   | { kind: 'end' };
 
 export type PullReport =
-  | { kind: 'attached'; hashes: boolean }
-  | { kind: 'mapped'; ranges: Float64Array }
-  /** Nothing left to take; others may still give pieces back. */
+  | { kind: 'attached' }
+  /** `hashes`: the source can be asked for them. */
+  | { kind: 'mapped'; ranges: Float64Array; hashes: boolean }
+  /** Hashes of the blocks that were asked for, REHOST_HASH_BYTES each. */
+  | { kind: 'sampled'; hashes: Uint8Array }
+  /** Nothing left to take; others may still give blocks back. */
   | { kind: 'drained' }
   | { kind: 'detached' }
-  /** The connection is of no further use; its pieces are given back. */
+  /** The connection is of no further use; its blocks are given back. */
   | { kind: 'lost'; error: WireError }
+  /** The target failed: the connection as well, as what it owes cannot be taken. */
+  | { kind: 'write-failed'; error: WireError }
   /** No other connection would do better. */
   | { kind: 'fatal'; error: WireError };
 
 export type TargetCommand =
-  /** Makes everything outside of the plan's pieces read as zeros. */
-  | { kind: 'zero-holes'; disk: number; board: BoardShared }
-  | { kind: 'flush'; disk: number; board: BoardShared }
+  /** Makes everything outside of the blocks in use read as zeros. */
+  | { kind: 'zero-holes'; board: BoardShared }
+  /** Flushes, and records in the journal what that covers. */
+  | { kind: 'flush'; board: BoardShared }
   | { kind: 'end' };
 
-export type TargetReport = { kind: 'done'; disk: number } | { kind: 'fatal'; error: WireError };
+export type TargetReport =
+  | { kind: 'zeroed' }
+  | { kind: 'flushed' }
+  | { kind: 'write-failed'; command: 'zero-holes' | 'flush'; error: WireError }
+  | { kind: 'fatal'; error: WireError };
 
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

@@ -1,18 +1,20 @@
 /** What the threads of one verification share. */
 import type { WireError } from '../../appliance/api/errors.ts';
 import type { TargetSpec } from '../target/target.ts';
+import type { PaceShared } from './pace.ts';
 import type { Plan } from './plan.ts';
 
 /** workerData of verify-worker.ts. */
 export interface VerifyWork {
   disks: readonly { disk: string; target: TargetSpec; plan: Plan }[];
-  /** Of `threads`, this is number `thread`: it audits every so manieth part of what lies outside of the pieces. */
+  /** Of `threads`, this is number `thread`: it audits every so manieth part of what lies outside of the blocks. */
   thread: number;
   threads: number;
   /** Holes are read in full, instead of by samples. */
   fullHoles: boolean;
   counters: SharedArrayBuffer;
   flags: SharedArrayBuffer;
+  pace: PaceShared;
 }
 
 export type VerifyReport = { kind: 'done' } | { kind: 'failed'; error: WireError };
@@ -20,7 +22,7 @@ export type VerifyReport = { kind: 'done' } | { kind: 'failed'; error: WireError
 /** Indices of the counters of bytes checked and of bytes of holes audited. */
 const CHECKED_BYTES = 0;
 const HOLE_BYTES = 1;
-/** Each disk then has two: the next piece to take, and the pieces checked. */
+/** Each disk then has two: the next block to take, and the blocks checked. */
 const DISKS = 2;
 
 /** Counters in shared memory, used by any thread. */
@@ -33,7 +35,7 @@ export class VerifyCounters {
     this.#values = new BigInt64Array(shared);
   }
 
-  /** The next piece of a disk; may be beyond its last. */
+  /** The next block of a disk; may be beyond its last. */
   take(disk: number): number {
     return Number(Atomics.add(this.#values, DISKS + 2 * disk, 1n));
   }
@@ -56,7 +58,7 @@ export class VerifyCounters {
     return Number(Atomics.load(this.#values, CHECKED_BYTES));
   }
 
-  checkedPieces(disk: number): number {
+  checkedBlocks(disk: number): number {
     return Number(Atomics.load(this.#values, DISKS + 2 * disk + 1));
   }
 }

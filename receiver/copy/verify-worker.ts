@@ -1,14 +1,15 @@
-/** Thread that reads pieces back and compares their hashes. It shares the pieces with others and ends when none is left. */
+/** Thread that reads blocks back and compares their hashes. It shares the blocks with others and ends when none is left. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { RehostError, toWire } from '../../appliance/api/errors.ts';
 import { REHOST_HASH_BYTES } from '../../appliance/api/nbd.ts';
-import { PIECE_BYTES } from '../../appliance/api/transfer.ts';
+import { BLOCK_BYTES } from '../../appliance/api/transfer.ts';
 import { isZero } from '../../native/bytes.ts';
 import { Memory } from '../../native/memory.ts';
 import { xxh3At } from '../../native/xxhash.ts';
 import { openTarget } from '../target/open.ts';
 import type { Target } from '../target/target.ts';
-import { ALIGN_BYTES, eachHole, type Plan } from './plan.ts';
+import { Pace } from './pace.ts';
+import { ALIGN_BYTES, blockLength, eachHole, FREE, hashOf, type Plan } from './plan.ts';
 import { SessionFlags, Stopped } from './shared.ts';
 import { VerifyCounters, type VerifyReport, type VerifyWork } from './verify-shared.ts';
 
@@ -17,25 +18,32 @@ const PART_BYTES = 64 * 1024 * 1024;
 
 const work = workerData as VerifyWork;
 const flags = new SessionFlags(work.flags);
+const pace = new Pace(work.pace);
 const counters = new VerifyCounters(work.disks.length, work.counters);
-const memory = new Memory(PIECE_BYTES);
+const memory = new Memory(BLOCK_BYTES);
 const hash = new Memory(REHOST_HASH_BYTES);
+
+/** Waits while the verification is paused, and gives up when it is stopped. */
+function check(): void {
+  flags.check();
+  pace.waitWhilePaused(() => flags.check());
+}
 
 function mismatch(disk: string, offset: number, length: number, what: string): RehostError {
   return new RehostError('VERIFY_MISMATCH', `Disk '${disk}', ${length} bytes at ${offset}: ${what}.`);
 }
 
-function checkPieces(index: number, disk: string, plan: Plan, target: Target): void {
+function checkBlocks(index: number, disk: string, plan: Plan, target: Target): void {
   for (;;) {
-    flags.check();
-    const piece = counters.take(index);
-    if (piece >= plan.count) return;
-    const offset = plan.offsets[piece] ?? 0;
-    const length = plan.lengths[piece] ?? 0;
+    check();
+    const block = counters.take(index);
+    if (block >= plan.count) return;
+    if (plan.states[block] === FREE) continue;
+    const offset = block * BLOCK_BYTES;
+    const length = blockLength(plan, block);
     target.read(memory.address, offset, length);
     xxh3At(memory.address, length, hash.view, 0);
-    const expected = plan.hashes.subarray(piece * REHOST_HASH_BYTES, (piece + 1) * REHOST_HASH_BYTES);
-    if (Buffer.compare(hash.bytes.subarray(0, REHOST_HASH_BYTES), expected) !== 0) {
+    if (Buffer.compare(hash.bytes.subarray(0, REHOST_HASH_BYTES), hashOf(plan, block)) !== 0) {
       throw mismatch(disk, offset, length, 'the replica differs from what the source sent');
     }
     counters.checked(index, length);
@@ -52,9 +60,9 @@ function auditHoles(disk: string, plan: Plan, target: Target): void {
     for (let at = start; at < end; at += PART_BYTES) {
       if (part++ % work.threads !== work.thread) continue;
       const stop = Math.min(end, at + PART_BYTES);
-      for (let from = at; from < stop; from += PIECE_BYTES) {
-        flags.check();
-        const length = Math.min(PIECE_BYTES, stop - from);
+      for (let from = at; from < stop; from += BLOCK_BYTES) {
+        check();
+        const length = Math.min(BLOCK_BYTES, stop - from);
         if (work.fullHoles) expectZeros(from, length);
         else if (from === at) expectZeros(at, Math.min(ALIGN_BYTES, length));
         counters.audited(length);
@@ -74,7 +82,7 @@ function run(): VerifyReport {
       const target = openTarget(spec);
       try {
         target.dropCaches();
-        checkPieces(index, disk, plan, target);
+        checkBlocks(index, disk, plan, target);
         auditHoles(disk, plan, target);
       } finally {
         target.close();

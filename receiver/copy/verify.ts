@@ -1,15 +1,15 @@
 /**
- * The independent re-read: every piece is read back from the storage and its hash compared with the one that the agent took
- * while serving. Outside of the pieces the target was told to be zero, and a lower layer may have ignored that. Holes of up to
+ * The independent re-read: every block in use is read back from the storage and its hash compared with the one that the agent took
+ * while serving. Outside of them the target was told to be zero, and a lower layer may have ignored that. Holes of up to
  * FULL_HOLES_BYTES in all are read in full; larger ones by samples (first and last block of every hole, and one in every 64 MiB),
  * which finds storage that ignores such orders, without reading terabytes of zeros. The manifest says which of the two it was.
  */
 import { createHash } from 'node:crypto';
 import type { RECEIVER_METHODS, ResultOf } from '../../appliance/api/control.ts';
 import { RehostError, toWire, type WireError } from '../../appliance/api/errors.ts';
-import { REHOST_HASH_BYTES } from '../../appliance/api/nbd.ts';
 import { ProgressClock } from './clock.ts';
 import type { CopiedDisk } from './copy.ts';
+import { Pace } from './pace.ts';
 import { eachHole, type Plan } from './plan.ts';
 import { SessionFlags } from './shared.ts';
 import { Thread } from './thread.ts';
@@ -22,9 +22,6 @@ const FULL_HOLES_BYTES = 64 * 1024 ** 3;
 /** A read that takes longer than this never comes, ms. */
 const NO_PROGRESS_MS = 10 * 60_000;
 const WATCH_MS = 1_000;
-/** Bytes of one entry of the manifest's list: u64 offset, u32 length, hash. */
-const ENTRY_BYTES = 12 + REHOST_HASH_BYTES;
-const ENTRIES_AT_ONCE = 4096;
 
 export type VerifyStatus = ResultOf<typeof RECEIVER_METHODS, 'verify.status'>;
 
@@ -32,6 +29,8 @@ export interface VerifySession {
   status(): VerifyStatus;
   /** Resolves when it is done or failed (see `status`) and its threads are gone. Never rejects. */
   readonly finished: Promise<void>;
+  /** Pauses or resumes it. */
+  pause(paused: boolean): void;
   /** Ends it; a thread whose storage hangs is left behind. Idempotent. */
   stop(): Promise<void>;
 }
@@ -41,6 +40,8 @@ export interface VerifyOptions {
   fullHolesBytes?: number;
   /** Instead of NO_PROGRESS_MS. */
   noProgressMs?: number;
+  /** Begins paused. */
+  paused?: boolean;
 }
 
 /** Verifies the disks of a copy that is done (`CopySession.copied`). */
@@ -48,34 +49,22 @@ export function startVerify(disks: readonly CopiedDisk[], options: VerifyOptions
   return new Verify(disks, options);
 }
 
-/** SHA-256, hex, over the canonical list of a plan: for each piece in order offset (u64), length (u32), XXH3-128, big-endian. */
+/** A disk's manifest in short: SHA-256, hex, over its list as the journal has it. */
 export function manifestOf(plan: Plan): string {
-  const sha256 = createHash('sha256');
-  const entries = Buffer.alloc(ENTRY_BYTES * ENTRIES_AT_ONCE);
-  let filled = 0;
-  for (let piece = 0; piece < plan.count; piece++) {
-    entries.writeBigUInt64BE(BigInt(plan.offsets[piece] ?? 0), filled);
-    entries.writeUInt32BE(plan.lengths[piece] ?? 0, filled + 8);
-    entries.set(plan.hashes.subarray(piece * REHOST_HASH_BYTES, (piece + 1) * REHOST_HASH_BYTES), filled + 12);
-    filled += ENTRY_BYTES;
-    if (filled === entries.length || piece === plan.count - 1) {
-      sha256.update(entries.subarray(0, filled));
-      filled = 0;
-    }
-  }
-  return sha256.digest('hex');
+  return createHash('sha256').update(plan.hashes).digest('hex');
 }
 
 class Verify implements VerifySession {
   readonly finished: Promise<void>;
   readonly #disks: readonly CopiedDisk[];
   readonly #flags = new SessionFlags();
+  readonly #pace = new Pace();
   readonly #counters: VerifyCounters;
   readonly #threads: Thread<never>[];
   readonly #clock: ProgressClock<'reading'>;
   readonly #watch: NodeJS.Timeout;
   readonly #noProgressMs: number;
-  /** Bytes outside of the pieces that are read in full; 0 when there are too many. */
+  /** Bytes outside of these blocks that are read in full; 0 when there are too many. */
   readonly #fullHoleBytes: number;
   readonly #fullHoles: boolean;
   #progress: VerifyStatus['progress'] = 'running';
@@ -85,6 +74,7 @@ class Verify implements VerifySession {
 
   constructor(disks: readonly CopiedDisk[], options: VerifyOptions) {
     this.#disks = disks;
+    this.#pace.pause(options.paused ?? false);
     const holeBytes = disks.reduce((sum, { plan }) => sum + holeBytesOf(plan), 0);
     this.#fullHoles = holeBytes <= (options.fullHolesBytes ?? FULL_HOLES_BYTES);
     this.#fullHoleBytes = this.#fullHoles ? holeBytes : 0;
@@ -95,6 +85,7 @@ class Verify implements VerifySession {
       disks: disks.map(({ disk, target, plan }) => ({ disk, target, plan })),
       counters: this.#counters.shared,
       flags: this.#flags.shared,
+      pace: this.#pace.shared,
       threads: THREADS,
       fullHoles: this.#fullHoles,
     };
@@ -123,6 +114,10 @@ class Verify implements VerifySession {
     };
   }
 
+  pause(paused: boolean): void {
+    this.#pace.pause(paused);
+  }
+
   async stop(): Promise<void> {
     if (this.#progress === 'running')
       this.#fail(toWire(new RehostError('JOB_CANCELLED', 'The verification was stopped.')));
@@ -133,7 +128,7 @@ class Verify implements VerifySession {
   /** Once a second: was anything read since the last look? */
   #look(): void {
     const seen = this.#counters.checkedBytes + this.#counters.holeBytes;
-    if (!this.#clock.look('reading', seen, performance.now())) return;
+    if (this.#pace.paused || !this.#clock.look('reading', seen, performance.now())) return;
     const what = `The replicas' storage answered no read for ${Math.round(this.#noProgressMs / 1000)} s.`;
     this.#fail(toWire(new RehostError('TARGET_WRITE_FAILED', what)));
   }
@@ -154,14 +149,17 @@ class Verify implements VerifySession {
   #conclude(): void {
     clearInterval(this.#watch);
     if (this.#progress !== 'running') return;
-    if (this.#left > 0 || this.#disks.some(({ plan }, disk) => this.#counters.checkedPieces(disk) !== plan.count)) {
+    if (
+      this.#left > 0 ||
+      this.#disks.some(({ plan }, disk) => this.#counters.checkedBlocks(disk) !== plan.usedBlocks)
+    ) {
       this.#fail(toWire(new RehostError('INTERNAL', 'The verification ended before everything was checked.')));
       return;
     }
     this.#manifests = this.#disks.map(({ disk, plan }) => ({
       disk,
       sha256: manifestOf(plan),
-      pieces: plan.count,
+      blocks: plan.usedBlocks,
       bytes: bytesOf(plan),
       holes: this.#fullHoles ? ('read' as const) : ('sampled' as const),
     }));
@@ -169,8 +167,9 @@ class Verify implements VerifySession {
   }
 }
 
+/** What the blocks in use cover. */
 function bytesOf(plan: Plan): number {
-  return plan.lengths.reduce((sum, length) => sum + length, 0);
+  return plan.sizeBytes - holeBytesOf(plan) + (plan.roomBytes - plan.sizeBytes);
 }
 
 function holeBytesOf(plan: Plan): number {

@@ -27,8 +27,10 @@ export class BlockDeviceTarget implements Target {
   readonly sectorBytes: number;
   readonly #device: BlockDevice;
 
-  constructor(path: string) {
-    this.#device = guarded(`Opening target ${path}`, () => BlockDevice.open(path, { write: true, direct: true }));
+  /** `readOnly`: to be read back only; every write fails. */
+  constructor(path: string, readOnly = false) {
+    const open = () => BlockDevice.open(path, { write: !readOnly, direct: true });
+    this.#device = guarded(`Opening target ${path}`, open);
     this.sizeBytes = this.#device.sizeBytes;
     this.sectorBytes = this.#device.logicalSectorBytes;
   }

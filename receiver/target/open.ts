@@ -5,5 +5,7 @@ import type { Target, TargetSpec } from './target.ts';
 
 /** Opens for this thread; the caller closes. TARGET_WRITE_FAILED when it cannot be opened. */
 export function openTarget(spec: TargetSpec): Target {
-  return spec.kind === 'device' ? new BlockDeviceTarget(spec.path) : new NullTarget(spec.sizeBytes);
+  return spec.kind === 'device'
+    ? new BlockDeviceTarget(spec.path, spec.readOnly ?? false)
+    : new NullTarget(spec.sizeBytes);
 }

@@ -26,6 +26,6 @@ export interface Target {
 /** A target as it is named to a thread. */
 export type TargetSpec =
   /** A block device or a regular file, which must have its size already. */
-  | { kind: 'device'; path: string }
+  | { kind: 'device'; path: string; readOnly?: boolean }
   /** Takes everything and keeps nothing, to measure the rest. */
   | { kind: 'null'; sizeBytes: number };

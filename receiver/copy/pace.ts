@@ -1,0 +1,103 @@
+/**
+ * How fast all threads of a copy may go, and whether they may go on at all: the limit on the wire, the pause that a person asked for,
+ * and storage that has no room. Set by the session, obeyed between the steps of a block.
+ */
+
+const PAUSED = 0;
+const FULL = 1;
+const FLAGS = 2;
+/** Bytes per second; 0: no limit. */
+const LIMIT = 0;
+/** When the next byte may come, ns of the monotonic clock that all threads share. */
+const NEXT = 1;
+const NUMBERS = 2;
+
+/** One wait, so that a change of mind is noticed, ms. */
+const SLICE_MS = 100;
+/** Bytes that were saved up while nothing came may come at once, as time: longer would be a burst above the limit, ns. */
+const BURST_NS = 200_000_000n;
+
+/** Waited on to sleep: nothing ever changes or wakes it. */
+const STILL = new Int32Array(new SharedArrayBuffer(4));
+
+export interface PaceShared {
+  flags: SharedArrayBuffer;
+  numbers: SharedArrayBuffer;
+}
+
+export class Pace {
+  readonly shared: PaceShared;
+  readonly #flags: Int32Array<SharedArrayBuffer>;
+  readonly #numbers: BigInt64Array<SharedArrayBuffer>;
+
+  constructor(
+    shared: PaceShared = { flags: new SharedArrayBuffer(4 * FLAGS), numbers: new SharedArrayBuffer(8 * NUMBERS) },
+  ) {
+    this.shared = shared;
+    this.#flags = new Int32Array(shared.flags);
+    this.#numbers = new BigInt64Array(shared.numbers);
+  }
+
+  /** Bytes per second on the wire, all connections together; null: no limit. */
+  limit(bytesPerSecond: number | null): void {
+    Atomics.store(this.#numbers, LIMIT, BigInt(bytesPerSecond ?? 0));
+    // A debt under the old limit is not to be paid at the new one.
+    Atomics.store(this.#numbers, NEXT, 0n);
+  }
+
+  get paused(): boolean {
+    return Atomics.load(this.#flags, PAUSED) !== 0;
+  }
+
+  pause(paused: boolean): void {
+    Atomics.store(this.#flags, PAUSED, paused ? 1 : 0);
+    Atomics.notify(this.#flags, PAUSED);
+  }
+
+  /** Threads that wait for room on the storage. */
+  get full(): boolean {
+    return Atomics.load(this.#flags, FULL) > 0;
+  }
+
+  /** Blocks this thread while the copy is paused. `check` throws to give up. */
+  waitWhilePaused(check: () => void): void {
+    while (this.paused) {
+      check();
+      Atomics.wait(this.#flags, PAUSED, 1, SLICE_MS);
+    }
+  }
+
+  /** Blocks this thread for `ms`; counted as waiting for room. */
+  waitForRoom(ms: number, check: () => void): void {
+    Atomics.add(this.#flags, FULL, 1);
+    try {
+      this.#sleep(ms, check);
+    } finally {
+      Atomics.sub(this.#flags, FULL, 1);
+    }
+  }
+
+  /** So many bytes came over the wire: blocks this thread until the next ones may. */
+  spend(bytes: number, check: () => void): void {
+    const limit = Atomics.load(this.#numbers, LIMIT);
+    if (limit === 0n) return;
+    const cost = (BigInt(bytes) * 1_000_000_000n) / limit;
+    for (;;) {
+      const now = process.hrtime.bigint();
+      const next = Atomics.load(this.#numbers, NEXT);
+      const from = next < now - BURST_NS ? now - BURST_NS : next;
+      if (Atomics.compareExchange(this.#numbers, NEXT, next, from + cost) !== next) continue;
+      const waitNs = from + cost - now;
+      if (waitNs > 0n) this.#sleep(Number(waitNs) / 1e6, check);
+      return;
+    }
+  }
+
+  #sleep(ms: number, check: () => void): void {
+    const end = performance.now() + ms;
+    for (let left = ms; left > 0; left = end - performance.now()) {
+      check();
+      Atomics.wait(STILL, 0, 0, Math.min(SLICE_MS, left));
+    }
+  }
+}
