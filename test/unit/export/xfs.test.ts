@@ -195,6 +195,55 @@ describe('XFS free blocks', () => {
   }
 });
 
+describe('the log of XFS, a ring', () => {
+  /** Writes a log that is full of old blocks and ends with mkfs's own record at block `place`; blocks around the end count anew. */
+  function logEndingAt(path: string, place: number, cycle: number): number {
+    const at = xfsLogAddress(path);
+    const blocks = (xfsField(path, 'logblocks', 'sb 0') * 4096) / 512;
+    const record = bytesAt(path, at, 1024);
+    const start = place < 0 ? blocks + place : place;
+    const log = Buffer.alloc(blocks * 512);
+    for (let block = 0; block < blocks; block++) {
+      // Before the head the current cycle, behind it the one before.
+      log.writeUInt32BE((start + 2) % blocks > block || start + 2 === blocks ? cycle : cycle - 1, block * 512);
+    }
+    const own = start + 2 > blocks ? cycle - 1 : cycle;
+    record.writeUInt32BE(own, 4);
+    record.writeUInt32BE(own, 16);
+    record.writeUInt32BE(start, 20);
+    record.copy(log, start * 512, 0, 512);
+    record.writeUInt32BE(cycle, 512);
+    record.copy(log, ((start + 1) % blocks) * 512, 512);
+    patch(path, at, log);
+    return blocks;
+  }
+
+  const places = {
+    'in the middle': 70_000,
+    'shortly behind the beginning': 100,
+    'at the end': -2,
+    'around the end': -1,
+  };
+  for (const [name, place] of Object.entries(places)) {
+    it(`is clean with an unmount ${name}, and not with any block near it of another cycle`, () => {
+      const path = made([]);
+      const blocks = logEndingAt(path, place, 7);
+      assert.match(execFileSync('xfs_logprint', ['-t', path], { encoding: 'utf8' }), /state: <CLEAN>/);
+      assert.equal(reason(path), 'it is trusted');
+      for (const distance of [-4000, -513, -3, 3, 512, 4000]) {
+        const block = xfsLogAddress(path) + ((place + distance + blocks) % blocks) * 512;
+        const before = bytesAt(path, block, 4);
+        for (const cycle of [5, 6, 7, 8].filter((other) => other !== before.readUInt32BE(0))) {
+          patch(path, block, Buffer.from([0, 0, 0, cycle]));
+          assert.match(reason(path), /in the middle of writing/, `cycle ${cycle} ${distance} blocks from the record`);
+        }
+        patch(path, block, before);
+      }
+      assert.equal(reason(path), 'it is trusted');
+    });
+  }
+});
+
 /** Byte of the log at which the next record would be written: mkfs's log has one record of two blocks. */
 const LOG_HEAD = 1024;
 
