@@ -71,7 +71,7 @@ async function main(): Promise<number> {
     "Wall: from the order to copy to its end; connecting counts, starting servers and loading Rehost does not, starting the others' clients does",
   );
   console.log(
-    "CPU: both sides' processes with their children; machine: all CPUs' busy time; MiB: peak resident memory of each side's processes",
+    "CPU: both sides' processes with their children; others: cores that everything else kept busy meanwhile, strangers too; MiB: peak resident memory",
   );
   let code = 0;
   mkdirSync('out/bench', { recursive: true });

@@ -2,7 +2,6 @@
 import { execFileSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import type { Contender, Errand } from './contender.ts';
-import { load } from './proc.ts';
 import { type Figures, Trial } from './trial.ts';
 import { missing, type Workbench } from './workbench.ts';
 
@@ -24,8 +23,6 @@ export interface Row {
   name: string;
   /** In the order of the rounds. */
   runs: Figures[];
-  /** Others' load when each run began: the machine's average of the last minute. */
-  loads: number[];
   /** Why there are no figures, or fewer than rounds. */
   notMeasured: string | null;
 }
@@ -35,20 +32,16 @@ export async function alternate(bench: Workbench, entries: readonly Entry[], rou
   const pairs = entries.map((entry) => {
     const { id, name, programs } = entry.contender;
     const absent = missing(programs) ?? null;
-    const row: Row = { id, name, runs: [], loads: [], notMeasured: absent };
+    const row: Row = { id, name, runs: [], notMeasured: absent };
     return { entry, row };
   });
   for (let round = 0; round <= rounds; round++) {
     for (const { entry, row } of round % 2 === 0 ? pairs : pairs.toReversed()) {
       if (row.notMeasured !== null) continue;
       try {
-        const before = load();
         const figures = await once(bench, entry);
         if (round === 0) entry.check?.();
-        else {
-          row.runs.push(figures);
-          row.loads.push(before);
-        }
+        else row.runs.push(figures);
       } catch (error) {
         row.notMeasured = error instanceof Error ? error.message : String(error);
       }

@@ -18,7 +18,7 @@ export function verdict({ value, sense, must }: Target): Verdict | undefined {
 export function printWorkload({ title }: Workload, { notes, bytes, rows, targets }: Measured): void {
   console.log(`\n${title}`);
   for (const note of notes) console.log(`  ${note}`);
-  const head = ['', 'GB/s', 'min', 'max', 'wall s', 'CPU s/GB', 'machine', 'source MiB', 'sink MiB'];
+  const head = ['', 'GB/s', 'min', 'max', 'wall s', 'CPU s/GB', 'others', 'source MiB', 'sink MiB'];
   const lines = rows.map((row) => [
     row.name,
     ...(row.notMeasured === null ? cells(row, bytes / 1e9) : [`not measured: ${row.notMeasured}`]),
@@ -42,7 +42,7 @@ function cells(row: Row, gigabytes: number): string[] {
     Math.max(...speeds).toFixed(2),
     typical(row, ({ wallSeconds }) => wallSeconds).toFixed(2),
     (typical(row, ({ cpuSeconds }) => cpuSeconds) / gigabytes).toFixed(2),
-    (typical(row, ({ busySeconds }) => busySeconds) / gigabytes).toFixed(2),
+    typical(row, ({ otherSeconds, wallSeconds }) => otherSeconds / wallSeconds).toFixed(2),
     (typical(row, ({ sourceRssBytes }) => sourceRssBytes) / MIB).toFixed(0),
     (typical(row, ({ sinkRssBytes }) => sinkRssBytes) / MIB).toFixed(0),
   ];

@@ -23,8 +23,8 @@ export interface Figures {
   wallSeconds: number;
   /** User and system time of all processes of both sides. */
   cpuSeconds: number;
-  /** All that the machine did meanwhile: these processes, kernel threads (a loop device's writes), and strangers. */
-  busySeconds: number;
+  /** CPU time of everything else meanwhile: kernel threads, as a loop device's, the bench itself, and strangers. */
+  otherSeconds: number;
   sourceRssBytes: number;
   sinkRssBytes: number;
 }
@@ -52,6 +52,7 @@ export class Trial {
   #wall: number | undefined;
   #childrenBefore = 0;
   #busyBefore = 0;
+  #busy = 0;
 
   constructor() {
     this.#poll = setInterval(() => this.#look(), POLL_MS);
@@ -118,6 +119,7 @@ export class Trial {
   /** The copy is done now. */
   end(): void {
     this.#wall = (performance.now() - this.#beganAt) / 1000;
+    this.#busy = busySeconds() - this.#busyBefore;
   }
 
   /** Of a copy that is done; its servers may still run. Waits until what they started is gone. */
@@ -129,12 +131,13 @@ export class Trial {
     }
     this.#look();
     const living = this.#watched.reduce((sum, one) => sum + Math.max(0, this.#cpuOf(one) - one.cpuBefore), 0);
+    const cpu = living + endedChildrenSeconds() - this.#childrenBefore;
     const rss = (side: SideName): number =>
       [...this.#peaks.values()].reduce((sum, peak) => sum + (peak.side === side ? peak.bytes : 0), 0);
     return {
       wallSeconds: this.#wall,
-      cpuSeconds: living + endedChildrenSeconds() - this.#childrenBefore,
-      busySeconds: busySeconds() - this.#busyBefore,
+      cpuSeconds: cpu,
+      otherSeconds: Math.max(0, this.#busy - cpu),
       sourceRssBytes: rss('source'),
       sinkRssBytes: rss('sink'),
     };

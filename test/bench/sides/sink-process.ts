@@ -4,7 +4,7 @@ import type { SinkOrder } from './orders.ts';
 import { failed, obey, report } from './report.ts';
 
 /** How often the copy's own status is looked at, ms. */
-const LOOK_MS = 5;
+const LOOK_MS = 10;
 
 function follow(session: CopySession): void {
   report({ kind: 'listening', port: session.port });

@@ -46,7 +46,7 @@ export const link: Workload = {
         notes: [
           `An ext4 made of ${tree}: ${Math.round(usedBytes / MIB)} MiB that are not holes of ${Math.round(sourceBytes / MIB)} MiB. GB/s counts the former.`,
           'Two network namespaces; the rate by tc tbf in both directions (IP packets with headers), the delay by a process that carries the packets.',
-          "That process's work shows in 'machine', not in 'CPU'.",
+          "That process's work shows in 'others', not in 'CPU'.",
         ],
         targets: [
           atLeast("effective rate / the link's raw rate of 0.125 GB/s", rate && rate / (BITS_PER_SECOND / 8), 1.8),

@@ -41,7 +41,7 @@ async function measure(
     bytes: sourceBytes,
     rows: await alternate(bench, entries, bench.settings.rounds),
     notes: [
-      `The loop device works ${dio}, in RAM and allocated before. Its own work shows in 'machine', not in 'CPU'.`,
+      `The loop device works ${dio}, in RAM and allocated before. Its own work shows in 'others', not in 'CPU'.`,
       "Rehost, qemu-img, dd and ssh's dd write with O_DIRECT; nbdcopy cannot. All flush; each contender's first copy was compared.",
     ],
   };
