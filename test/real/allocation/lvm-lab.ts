@@ -35,15 +35,21 @@ export class LvmLab {
   #serial = 0;
 
   constructor() {
+    mkdirSync(join(this.folder, 'lock'));
+    this.#configure();
+  }
+
+  /** LVM sees the devices of this lab and no others. */
+  #configure(): void {
+    const own = this.#loops.map(({ path }) => `"a|^${path}$|", `).join('');
     writeFileSync(
       join(this.folder, 'lvm.conf'),
-      `devices { use_devicesfile=0 scan_lvs=0 global_filter=[ "a|^/dev/loop|", "r|.*|" ] }
+      `devices { use_devicesfile=0 scan_lvs=0 global_filter=[ ${own}"r|.*|" ] }
 global { use_lvmpolld=0 event_activation=0 activation=0 locking_dir="${this.folder}/lock" }
 activation { monitoring=0 }
 backup { backup=0 archive=0 }
 `,
     );
-    mkdirSync(join(this.folder, 'lock'));
   }
 
   image(bytes: number): string {
@@ -58,11 +64,13 @@ backup { backup=0 archive=0 }
   attach(image: string): string {
     const loop = attachLoop(image);
     this.#loops.push(loop);
+    this.#configure();
     return loop.path;
   }
 
   detachAll(): void {
     for (const loop of this.#loops.splice(0)) loop.detach();
+    this.#configure();
   }
 
   /** Runs one of LVM's tools and answers its output. */

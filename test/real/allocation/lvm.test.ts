@@ -5,6 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, describe, it } from 'node:test';
+import { crc32 } from 'node:zlib';
 import { destroy, MIB, mapOf, pairs, patch, transfer } from '../../lab/disk-images.ts';
 import { EXTENT_BYTES, LvmLab } from './lvm-lab.ts';
 
@@ -82,6 +83,15 @@ function volume(name: string, status: string, body: string): string {
   const id = `${randomBytes(3).toString('hex')}-aaaa-bbbb-cccc-dddd-eeee-${randomBytes(3).toString('hex')}`;
   const count = body.split(/segment\d+ \{/).length - 1;
   return `${name} { id = "${id}" status = [${status}] flags = [] segment_count = ${count} ${body} }`;
+}
+
+/** Changes the header of the first metadata area, and its checksum with it. */
+function changeAreaHeader(image: string, change: (header: Buffer) => void): void {
+  const header = readFileSync(image).subarray(4096, 4096 + 512);
+  change(header);
+  // As calc_crc() of LVM: its own start, and no inversion at the end.
+  header.writeUInt32LE(~crc32(header.subarray(4), ~0xf597a6cf >>> 0) >>> 0, 0);
+  patch(image, 4096, header);
 }
 
 const PLAIN = '"READ", "WRITE", "VISIBLE"';
@@ -438,6 +448,22 @@ describe('what LVM builds on top of extents', () => {
         return image;
       },
       reason: /header of a metadata area/,
+    },
+    'a change of its metadata that was not finished': {
+      change: () => {
+        const { image } = lab.group(200 * MIB);
+        changeAreaHeader(image, (header) => header.writeUInt32LE(1024, 64));
+        return image;
+      },
+      reason: /was not finished/,
+    },
+    'a metadata area that is to be ignored': {
+      change: () => {
+        const { image } = lab.group(200 * MIB);
+        changeAreaHeader(image, (header) => header.writeUInt32LE(1, 60));
+        return image;
+      },
+      reason: /not in use/,
     },
     'a metadata that fails its checksum': {
       change: () => {

@@ -99,7 +99,7 @@ describe('LVM text metadata', () => {
     'a name that stands twice': 'a = 1 a = 2',
     'a number that is too large': 'a = 99999999999999999',
     'a fraction': 'a = 1.5',
-    'too many sections in each other': 'a {'.repeat(20),
+    'too many sections in each other': 'a {'.repeat(20) + '}'.repeat(20),
     'a very long comment': `#${'x'.repeat(10_000)}`,
     'a very long string': `a = "${'x'.repeat(1_000_000)}"`,
     'a million brackets': '{'.repeat(1_000_000),
