@@ -20,6 +20,7 @@ import { after, describe, it } from 'node:test';
 import { DeviceSource, Inconsistent } from '../../../agent/export/allocation/source.ts';
 import { xfsFree } from '../../../agent/export/allocation/xfs.ts';
 import { BlockDevice } from '../../../native/block.ts';
+import { PrivateMounts } from '../../lab/private-mounts.ts';
 import { bytesAt, mkfsXfs, type Pair, spoil, xfsDamage, xfsDbFree, xfsField, xfsLogAddress } from '../../lab/xfs.ts';
 
 const MIB = 1024 * 1024;
@@ -30,9 +31,9 @@ for (const name of ['TEST_DIR', 'TEST_DEV', 'QA_CHECK_FS']) process.env[name] = 
 
 // In memory: the images are synced after nearly every step.
 const folder = mkdtempSync('/dev/shm/rehost-xfs-');
-const mounts: string[] = [];
-after(() => {
-  for (const point of mounts) execFileSync('umount', [point]);
+const mounts = await PrivateMounts.open();
+after(async () => {
+  await mounts.close();
   rmSync(folder, { recursive: true, force: true });
 });
 let serial = 0;
@@ -47,17 +48,15 @@ function made(options: readonly string[], bytes = 256 * MIB): string {
   return path;
 }
 
-/** Mounts the image while `use` runs. */
-function mounted<T>(path: string, use: (point: string) => T, options = 'nouuid'): T {
-  const point = join(folder, `mount-${serial++}`);
-  mkdirSync(point);
-  tool('mount', '-o', `loop,${options}`, path, point);
-  mounts.push(point);
+/** Mounts the image while `use` runs: `point` is how this process reaches it, `inside` its name for tools run in the namespace. */
+function mounted<T>(path: string, use: (point: string, inside: string) => T, options = 'nouuid'): T {
+  const inside = join(folder, `mount-${serial++}`);
+  mkdirSync(inside);
+  mounts.run('mount', '-o', `loop,${options}`, path, inside);
   try {
-    return use(point);
+    return use(mounts.reach(inside), inside);
   } finally {
-    tool('umount', point);
-    mounts.splice(mounts.indexOf(point), 1);
+    mounts.run('umount', inside);
   }
 }
 
@@ -199,12 +198,12 @@ describe('XFS as the kernel leaves it', () => {
     const path = made(['-d', 'agcount=2']);
     mounted(path, (point) => churn(point, 200, randomOf(7)));
     truncateSync(path, 700 * MIB);
-    mounted(path, (point) => tool('xfs_growfs', point));
+    mounted(path, (_point, inside) => mounts.run('xfs_growfs', inside));
     assert.ok(xfsField(path, 'agcount', 'sb 0') > 2);
     mounted(path, (point) => churn(point, 200, randomOf(8)));
     prove(path);
     const blocks = xfsField(path, 'dblocks', 'sb 0');
-    mounted(path, (point) => tool('xfs_growfs', '-D', String(blocks - 1000), point));
+    mounted(path, (_point, inside) => mounts.run('xfs_growfs', '-D', String(blocks - 1000), inside));
     assert.equal(xfsField(path, 'dblocks', 'sb 0'), blocks - 1000);
     const free = prove(path);
     assert.ok((free.at(-1)?.[1] ?? 0) <= (blocks - 1000) * 4096);
@@ -238,9 +237,9 @@ describe('XFS with a log that is not clean', () => {
 
   it('is not trusted after a shutdown without the log, and is after the replay', () => {
     const path = made([]);
-    mounted(path, (point) => {
+    mounted(path, (point, inside) => {
       churn(point, 300, randomOf(12));
-      tool('xfs_io', '-x', '-c', 'shutdown -f', point);
+      mounts.run('xfs_io', '-x', '-c', 'shutdown -f', inside);
     });
     assert.match(String(read(path)), /has to be replayed/);
     mounted(path, () => undefined);

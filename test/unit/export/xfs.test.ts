@@ -308,7 +308,12 @@ describe('XFS is not trusted', () => {
     },
     'with unknown version bits': {
       options: v4,
-      damage: (path) => patch(path, 200, Buffer.from('800000008000000a', 'hex')),
+      damage: (path) => patch(path, 200, Buffer.from('8000000a8000000a', 'hex')),
+      reason: /features that are not known/,
+    },
+    'with version bits that differ between their two places': {
+      options: v4,
+      damage: (path) => patch(path, 207, Buffer.from([0])),
       reason: /features that are not known/,
     },
     'with an unknown version': {
