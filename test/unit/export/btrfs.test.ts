@@ -206,6 +206,10 @@ describe('a btrfs that is not understood', () => {
       reason: /not plausible/,
     },
     'half a list of system chunks': { change: (b) => b.writeUInt32LE(100, 0xa0), reason: /list of system chunks/ },
+    'another kind in its list of system chunks': {
+      change: (b) => b.writeUInt8(0x24, 0x32b + 17 + 24),
+      reason: /list of system chunks names another/,
+    },
     'another place of a system chunk': {
       change: (b) => b.writeUInt8(b.readUInt8(0x32b + 17 + 48 + 8 + 32 + 2) ^ 0x10, 0x32b + 17 + 48 + 8 + 32 + 2),
       reason: /system chunk \d+ is another/,
@@ -269,6 +273,17 @@ describe('a btrfs that is not understood', () => {
   }
   const add = (block: Buffer, at: number, by: number): number => block.writeUInt32LE(block.readUInt32LE(at) + by, at);
 
+  /** Takes the first item out of a leaf, in order: the data of the others moves up to the end. */
+  function dropFirst(leaf: Buffer): void {
+    const count = leaf.readUInt32LE(96);
+    const size = leaf.readUInt32LE(HEADER + 21);
+    const lowest = HEADER + leaf.readUInt32LE(HEADER + 25 * (count - 1) + 17);
+    leaf.copyWithin(lowest + size, lowest, leaf.length - size);
+    leaf.copyWithin(HEADER, HEADER + 25, HEADER + 25 * count);
+    leaf.writeUInt32LE(count - 1, 96);
+    for (let i = 0; i < count - 1; i++) add(leaf, HEADER + 25 * i + 17, size);
+  }
+
   /** Makes an item one of a replacement in this state. */
   function replacing(state: number) {
     return (block: Buffer, key: number, data: number): void => {
@@ -284,6 +299,10 @@ describe('a btrfs that is not understood', () => {
     },
     'a copy of the superblock that fails its checksum': {
       damage: (path) => patch(path, 64 * MIB, Buffer.from([1, 2, 3, 4])),
+      reason: /copy of its superblock at 67108864 is another/,
+    },
+    'a copy of the superblock that says to be the first': {
+      damage: (path) => patch(path, 64 * MIB, peek(path, 65536, 4096)),
       reason: /copy of its superblock at 67108864 is another/,
     },
     'no copy of the superblock': {
@@ -334,6 +353,13 @@ describe('a btrfs that is not understood', () => {
       damage: changeNode('extent', 1, (b) => b.writeUInt32LE(4096, HEADER + 33 + 21)),
       reason: /in no chunk for metadata/,
     },
+    'a pointer into a chunk for data': {
+      damage: (path) => {
+        const [data] = dumpChunks(path);
+        changeNode('extent', 1, (b) => b.writeUInt32LE(data?.logical ?? 0, HEADER + 33 + 17))(path);
+      },
+      reason: /in no chunk for metadata/,
+    },
     'a pointer newer than its node': {
       damage: changeNode('extent', 1, (b) => add(b, HEADER + 25, 1)),
       reason: /a pointer is newer/,
@@ -345,6 +371,14 @@ describe('a btrfs that is not understood', () => {
     'more items than fit': {
       damage: changeNode('extent', 0, (b) => b.writeUInt32LE(1_000_000, 96)),
       reason: /too many items/,
+    },
+    'items that overlap': {
+      damage: changeNode('extent', 0, (b) => add(b, HEADER + 25 + 17, 8)),
+      reason: /its items overlap/,
+    },
+    'items that reach out of their leaf': {
+      damage: changeNode('extent', 0, (b) => b.writeUInt32LE(0xffffff00, HEADER + 17)),
+      reason: /its items overlap/,
     },
     'no items in a leaf': {
       damage: changeNode('extent', 0, (b) => b.writeUInt32LE(0, 96)),
@@ -422,6 +456,25 @@ describe('a btrfs that is not understood', () => {
     'another device in the chunk tree': {
       damage: changeItem('chunk', 216, (b, _key, data) => b.writeUInt8(b.readUInt8(data + 70) ^ 1, data + 70)),
       reason: /another device/,
+    },
+    'no device in the chunk tree': {
+      damage: changeNode('chunk', 0, (b) => dropFirst(b)),
+      reason: /chunk tree has 0 devices/,
+    },
+    'another sum of chunks in superblock and chunk tree': {
+      damage: (path) => {
+        resealSuper(path, (b) => add(b, 0xc9 + 16, 65536));
+        changeItem('chunk', 216, (b, _key, data) => add(b, data + 16, 65536))(path);
+      },
+      reason: /its chunks have \d+ bytes, its superblock says/,
+    },
+    'one device extent less': {
+      damage: changeNode('dev', 0, (b) => add(b, 96, -1)),
+      reason: /has no device extent/,
+    },
+    'an unknown item in the device tree': {
+      damage: changeItem('dev', 204, (b, key) => b.writeUInt8(251, key + 8)),
+      reason: /device tree has an item of type 251/,
     },
     'a device extent of another length': {
       damage: changeItem('dev', 204, (b, _key, data) => add(b, data + 24, 65536)),
