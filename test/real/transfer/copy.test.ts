@@ -141,12 +141,27 @@ describe('a copy of an ext4 disk with deleted files', async () => {
     assert.equal((await verify(session)).progress, 'done');
   });
 
-  it('fails verification when a hole does not read as zeros', async () => {
-    const hole = used
-      .map(([, end], i) => [end, used[i + 1]?.[0] ?? sizeBytes] as const)
-      .findLast(([from, to]) => to - from > MIB);
-    assert.ok(hole);
-    const start = Math.ceil(hole[0] / 4096) * 4096;
+  /** Free space that is as long as `bytes` and begins at a multiple of them; the last there is. */
+  function freeSpace(bytes: number): number {
+    const starts = used.map(([, end], i) => [Math.ceil(end / bytes) * bytes, used[i + 1]?.[0] ?? sizeBytes] as const);
+    const [start] = starts.findLast(([from, to]) => to - from >= bytes) ?? [];
+    assert.ok(start !== undefined);
+    return start;
+  }
+
+  it('fails verification when the free part of a block in use does not read as zeros', async () => {
+    // Behind the last block in use of a stretch, and before the next 4 MiB begin.
+    const [, end = 0] = used.find(([, to], i) => to % (4 * MIB) !== 0 && (used[i + 1]?.[0] ?? sizeBytes) > to) ?? [];
+    assert.ok(end > 0);
+    patch(stale, end, Buffer.from([1]));
+    const result = await verify(session);
+    assert.equal(result.error?.code, 'VERIFY_MISMATCH');
+    assert.match(result.error?.message ?? '', /the replica differs/);
+    patch(stale, end, Buffer.from([0]));
+  });
+
+  it('fails verification when a block that is free does not read as zeros', async () => {
+    const start = freeSpace(4 * MIB);
     patch(stale, start, Buffer.from([1]));
     const result = await verify(session);
     assert.equal(result.error?.code, 'VERIFY_MISMATCH');
@@ -155,14 +170,10 @@ describe('a copy of an ext4 disk with deleted files', async () => {
   });
 
   it('fails verification when one byte in the middle of a hole is not zero', async () => {
-    const hole = used
-      .map(([, end], i) => [end, used[i + 1]?.[0] ?? sizeBytes] as const)
-      .findLast(([from, to]) => to - from > MIB);
-    assert.ok(hole);
-    const at = Math.floor((hole[0] + hole[1]) / 2) + 12345;
+    const at = freeSpace(4 * MIB) + 2 * MIB + 12345;
     patch(stale, at, Buffer.from([1]));
     const result = await verify(session);
-    assert.equal(result.error?.code, 'VERIFY_MISMATCH');
+    assert.match(result.error?.message ?? '', /should read as zeros/);
     patch(stale, at, Buffer.from([0]));
     const full = await verify(session);
     assert.deepEqual([full.progress, full.manifests[0]?.holes], ['done', 'read']);

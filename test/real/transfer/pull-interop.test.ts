@@ -86,7 +86,9 @@ describe('the receiver reads', () => {
       assert.equal(status.disks[0]?.flushedBytes, used);
       const sparse = !name.includes('without structured');
       assert.equal(used, sparse ? SIZE - 9 * MIB - 8192 - 131072 : SIZE);
-      assert.ok(status.wireBytes < used * 1.02 + 200_000, `${status.wireBytes} bytes on the wire for ${used}`);
+      // Blocks are asked for as a whole, and nbdkit sends the zeros inside of them: of 4 MiB one is free.
+      const asked = name.startsWith('nbdkit') && sparse ? SIZE - 4 * MIB : used;
+      assert.ok(status.wireBytes < asked * 1.02 + 200_000, `${status.wireBytes} bytes on the wire for ${asked}`);
     });
   }
 

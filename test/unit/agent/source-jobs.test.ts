@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { SourceJobs } from '../../../agent/control/source-jobs.ts';
 import type { ExportOptions, ExportSession, ExportStatus } from '../../../agent/export/serve.ts';
 import type { Snapshot, SnapshotProvider } from '../../../agent/snapshot/provider.ts';
+import type { ReadManners } from '../../../appliance/api/control.ts';
 import { RehostError } from '../../../appliance/api/errors.ts';
 
 const JOB = 'abc123';
@@ -16,6 +17,7 @@ class World {
   started: ExportOptions[] = [];
   running = new Set<ExportOptions>();
   refuse = false;
+  tuned: ReadManners[] = [];
 
   readonly jobs = new SourceJobs({
     provider: () => Promise.resolve(this.#provider()),
@@ -64,7 +66,7 @@ class World {
       this.running.delete(order);
       return Promise.resolve();
     };
-    return { status, stop, mapped: Promise.resolve([]) };
+    return { status, stop, tune: (manners) => this.tuned.push(manners), mapped: Promise.resolve([]) };
   }
 }
 
@@ -137,4 +139,15 @@ void test('source-jobs: releasing ends the export and the snapshot, once', async
   await world.jobs.snapshot(JOB, ['sda']);
   await world.jobs.release(JOB);
   assert.equal(world.released, 2);
+});
+
+void test('source-jobs: how the disks are read is told to the export that runs', async () => {
+  const world = new World();
+  await assert.rejects(world.jobs.tuneExport(JOB, { backOff: true }), { code: 'JOB_UNKNOWN' });
+  await world.jobs.snapshot(JOB, ['sda']);
+  await world.jobs.tuneExport(JOB, { backOff: true });
+  assert.deepEqual(world.tuned, [], 'nothing is read yet');
+  await world.jobs.startExport(ORDER);
+  await world.jobs.tuneExport(JOB, { readPriority: 'idle' });
+  assert.deepEqual(world.tuned, [{ readPriority: 'idle' }]);
 });

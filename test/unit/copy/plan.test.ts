@@ -1,84 +1,98 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { Board, FLUSH_EVERY_BYTES } from '../../../receiver/copy/board.ts';
-import { DONE, eachHole, makePlan, PENDING, UsedRanges } from '../../../receiver/copy/plan.ts';
+import {
+  blockLength,
+  eachHole,
+  FLUSHED,
+  FREE,
+  makePlan,
+  PENDING,
+  type Plan,
+  takeFromList,
+} from '../../../receiver/copy/plan.ts';
+import { UsedRanges } from '../../../receiver/copy/used-ranges.ts';
 import { manifestOf } from '../../../receiver/copy/verify.ts';
+import { randomFrom } from './random.ts';
 
 const MIB = 1024 * 1024;
+const BLOCK = 4 * MIB;
 
-function plan(sizeBytes: number, ...ranges: [number, number][]) {
+function plan(sizeBytes: number, ...ranges: [number, number][]): Plan {
   const used = new UsedRanges(sizeBytes);
   for (const [start, end] of ranges) used.add(start, end);
   return makePlan(sizeBytes, used.finish());
 }
 
-const pieces = (of: ReturnType<typeof plan>): [number, number, number][] =>
-  Array.from(of.offsets, (offset, i) => [offset, of.lengths[i] ?? -1, of.used[i] ?? -1]);
+/** Block and bytes in use of it. */
+const blocks = (of: Plan): [number, number][] =>
+  Array.from(of.used, (used, block): [number, number] => [block, used]).filter(([block]) => of.states[block] !== FREE);
 
-function holes(of: ReturnType<typeof plan>): [number, number][] {
+function holes(of: Plan): [number, number][] {
   const found: [number, number][] = [];
   eachHole(of, (start, end) => found.push([start, end]));
   return found;
 }
 
 describe('plan', () => {
-  it('cuts used ranges on a grid of 1 MiB', () => {
-    const made = plan(10 * MIB, [MIB / 2, 2 * MIB + 4096]);
-    assert.deepEqual(pieces(made), [
-      [MIB / 2, MIB / 2, MIB / 2],
-      [MIB, MIB, MIB],
-      [2 * MIB, 4096, 4096],
+  it('has each block of 4 MiB of which anything is in use', () => {
+    const made = plan(20 * MIB, [MIB / 2, 2 * MIB + 4096], [8 * MIB - 4096, 8 * MIB + 4096]);
+    assert.deepEqual(blocks(made), [
+      [0, 1.5 * MIB + 4096],
+      [1, 4096],
+      [2, 4096],
     ]);
-    assert.equal(made.usedBytes, 1.5 * MIB + 4096);
+    assert.deepEqual([made.count, made.usedBlocks, made.usedBytes], [5, 3, 1.5 * MIB + 3 * 4096]);
+    assert.deepEqual(holes(made), [[12 * MIB, 20 * MIB]]);
+  });
+
+  it('rounds ranges outwards to 4 KiB, not beyond the disk, whose last block is shorter', () => {
+    const made = plan(BLOCK + 512, [5000, 6000], [7000, 9000], [BLOCK + 1, BLOCK + 2]);
+    assert.deepEqual(blocks(made), [
+      [0, 8192],
+      [1, 512],
+    ]);
+    assert.deepEqual([blockLength(made, 0), blockLength(made, 1)], [BLOCK, 512]);
+  });
+
+  it('has what lies behind the disk on a larger replica as a hole', () => {
+    const ranges = new UsedRanges(BLOCK + 512);
+    ranges.add(BLOCK, BLOCK + 1);
+    const made = makePlan(BLOCK + 512, ranges.finish(), 3 * BLOCK);
     assert.deepEqual(holes(made), [
-      [0, MIB / 2],
-      [2 * MIB + 4096, 10 * MIB],
+      [0, BLOCK],
+      [BLOCK + 512, 3 * BLOCK],
     ]);
   });
 
-  it('takes close ranges of one cell together and counts what is used of them', () => {
-    const made = plan(4 * MIB, [0, 4096], [128 * 1024, 132 * 1024], [900 * 1024, 904 * 1024], [MIB, MIB + 4096]);
-    assert.deepEqual(pieces(made), [
-      [0, 132 * 1024, 8192],
-      [900 * 1024, 4096, 4096],
-      [MIB, 4096, 4096],
-    ]);
-  });
-
-  it('rounds ranges outwards to 4 KiB, not beyond the disk', () => {
-    const made = plan(MIB + 512, [5000, 6000], [7000, 9000], [MIB + 1, MIB + 2]);
-    assert.deepEqual(pieces(made), [
-      [4096, 8192, 8192],
-      [MIB, 512, 512],
-    ]);
-    assert.deepEqual(holes(made), [
-      [0, 4096],
-      [12288, MIB],
-    ]);
+  it('takes what a journal has as done, also where the map now says free', () => {
+    const made = plan(5 * BLOCK - 512, [0, 4096], [BLOCK, 2 * BLOCK]);
+    const list = new Uint8Array(5 * 16);
+    list.fill(0xa1, 16, 32);
+    list.fill(0xa4, 64, 80);
+    assert.equal(takeFromList(made, list), 2);
+    assert.deepEqual([...made.states], [PENDING, FLUSHED, FREE, FREE, FLUSHED]);
+    assert.deepEqual([made.usedBlocks, made.usedBytes], [3, 4096 + BLOCK + (BLOCK - 512)]);
+    assert.deepEqual(made.hashes.slice(64), list.slice(64));
+    assert.deepEqual(holes(made), [[2 * BLOCK, 4 * BLOCK]]);
   });
 
   it('covers every used byte once and every other byte as a hole, on random maps', () => {
-    let state = 3;
-    const random = (below: number): number => {
-      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-      return Math.floor((state / 2 ** 32) * below);
-    };
+    const random = randomFrom(3);
     for (let round = 0; round < 100; round++) {
-      const size = 512 * (1 + random(40_000));
+      const size = 512 * (1 + random(200_000));
       const ranges: [number, number][] = [];
       for (let at = random(300_000); at < size; ) {
         const end = Math.min(size, at + 1 + random(3_000_000));
         ranges.push([at, end]);
-        at = end + 1 + random(random(2) === 0 ? 20_000 : 2_000_000);
+        at = end + 1 + random(random(2) === 0 ? 20_000 : 30_000_000);
       }
       const made = plan(size, ...ranges);
-      const all = [
-        ...pieces(made).map(([at, length]) => [at, at + length, 1]),
-        ...holes(made).map((hole) => [...hole, 0]),
-      ];
-      all.sort((a, b) => (a[0] ?? 0) - (b[0] ?? 0));
+      const inUse = blocks(made).map(([block]): [number, number] => [block * BLOCK, blockLength(made, block)]);
+      const all = [...inUse.map(([at, length]): [number, number] => [at, at + length]), ...holes(made)].sort(
+        ([a], [b]) => a - b,
+      );
       let at = 0;
-      for (const [start = 0, end = 0] of all) {
+      for (const [start, end] of all) {
         assert.equal(start, at);
         at = end;
       }
@@ -89,65 +103,25 @@ describe('plan', () => {
           `${start}-${end} is no hole`,
         );
       }
-      for (const [offset, length, used] of pieces(made)) {
-        assert.ok(length > 0 && length <= MIB && used <= length && offset % 4096 === 0);
-        assert.equal(Math.floor(offset / MIB), Math.floor((offset + length - 1) / MIB));
+      for (const [offset, length] of inUse) {
+        const touched = ranges.some(([start, end]) => start < offset + length && end > offset - 4096);
+        assert.ok(touched, `the block at ${offset} has something in use`);
       }
       assert.equal(
-        pieces(made).reduce((sum, [, , used]) => sum + used, 0),
+        blocks(made).reduce((sum, [, used]) => sum + used, 0),
         made.usedBytes,
       );
+      assert.equal(blocks(made).length, made.usedBlocks);
     }
   });
 });
 
-describe('board', () => {
-  it('gives each piece once, and again when it was given back', () => {
-    const board = Board.create(plan(4 * MIB, [0, 4 * MIB]));
-    assert.deepEqual([board.take(1), board.take(2), board.take(1)], [0, 1, 2]);
-    board.giveBack(1);
-    assert.equal(board.open, true);
-    assert.deepEqual([board.take(2), board.take(2), board.take(2), board.take(2)], [3, 0, 2, undefined]);
-    assert.equal(board.open, false);
-    for (const piece of [0, 1, 2, 3]) board.done(piece, 0);
-    board.giveBack(2);
-    assert.equal(board.take(1), undefined, 'what is done stays done');
-    assert.equal(board.complete, true);
-    assert.ok(board.plan.states.every((state) => state === DONE));
-    assert.notEqual(PENDING, DONE);
-  });
-
-  it('counts as flushed only what was copied before a flush that succeeded', () => {
-    const board = Board.create(plan(4 * MIB, [0, 4 * MIB]));
-    board.take(1);
-    board.take(1);
-    board.done(0, 4096);
-    assert.throws(() =>
-      board.flush(() => {
-        throw new Error('EIO');
-      }),
-    );
-    assert.equal(board.flushedBytes, 0);
-    board.flush(() => board.done(1, 0));
-    assert.equal(board.flushedBytes, MIB, 'what is written while the flush runs is not covered by it');
-    assert.deepEqual([board.copiedBytes, board.zeroBytes], [2 * MIB, 4096]);
-  });
-
-  it('asks for a flush once in a while', () => {
-    const size = FLUSH_EVERY_BYTES * 2 + 10 * MIB;
-    const board = Board.create(plan(size, [0, size]));
-    let asked = 0;
-    for (let piece = 0; piece < board.plan.count; piece++) if (board.done(piece, 0)) asked++;
-    assert.equal(asked, 2);
-  });
-});
-
 describe('manifest', () => {
-  it('is SHA-256 over offset, length and hash of every piece', () => {
-    const made = plan(2 * MIB, [0, 4096], [MIB, MIB + 8192]);
+  it('is SHA-256 over the list of hashes, zeros for what is not in use', () => {
+    const made = plan(3 * BLOCK, [0, 4096], [2 * BLOCK, 2 * BLOCK + 8192]);
     made.hashes.fill(0xab, 0, 16);
-    made.hashes.fill(0xcd, 16, 32);
-    // By Python's hashlib over both entries, written out in hex.
-    assert.equal(manifestOf(made), '157a233c8a628f8943bcf0aa921f0b8bbf3ac5719846dcb5e7a69750f67101b3');
+    made.hashes.fill(0xcd, 32, 48);
+    // By Python's hashlib: sha256(b'\xab' * 16 + bytes(16) + b'\xcd' * 16).
+    assert.equal(manifestOf(made), '3c46605430ed229b5104cf982394559d6062dcacf1945c84ff8822fe42a713e9');
   });
 });

@@ -1,12 +1,13 @@
 /** The client against hostile servers: every reply is scripted over a real socket. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { zstdCompressSync } from 'node:zlib';
 import { Memory } from '../../../native/memory.ts';
 import { closeSocket, PlainStream, receiveSome } from '../../../native/socket.ts';
 import { Patience } from '../../../native/stream.ts';
 import { type Agreement, agree } from '../../../receiver/copy/client.ts';
 import { readMap } from '../../../receiver/copy/map.ts';
-import { type PendingRead, Requests } from '../../../receiver/copy/requests.ts';
+import { type ContentSink, type PendingRead, Requests } from '../../../receiver/copy/requests.ts';
 import { socketPair } from '../native/sockets.ts';
 
 const patience = new Patience(1_000, () => {});
@@ -35,29 +36,76 @@ const hole = (start: number, length: number, flags = '0000'): Buffer =>
 const hash = (flags = '0001', offset = OFFSET, length = LENGTH): Buffer =>
   chunk(flags, '5248', bytes(u64(offset), u32(length), Buffer.alloc(16, 0x77)));
 const DONE = chunk('0001', '0000', Buffer.alloc(0));
+const FRAMED = Buffer.alloc(5000, 'a page of the same words, ');
+/** By Node's own zstd: another way to the same format. */
+const FRAME = zstdCompressSync(FRAMED);
+const frame = (start: number, payload: Buffer, length = FRAMED.length): Buffer =>
+  chunk('0000', '5249', bytes(u64(OFFSET + start), u32(length), payload));
 
-const structured: Agreement = { sizeBytes: 2 ** 30, structured: true, allocationId: 5, hashes: false };
+const structured: Agreement = {
+  sizeBytes: 2 ** 30,
+  structured: true,
+  allocationId: 5,
+  hashes: false,
+  compression: false,
+};
 const hashed: Agreement = { ...structured, hashes: true };
-const simple: Agreement = { sizeBytes: 2 ** 30, structured: false, allocationId: undefined, hashes: false };
+const compressed: Agreement = { ...hashed, compression: true };
+const simple: Agreement = { ...structured, structured: false, allocationId: undefined };
+
+/** Takes content in pieces of at most 1000 bytes, and notes holes. */
+class Collector implements ContentSink {
+  readonly holes: [number, number][] = [];
+  filledBytes = 0;
+  readonly #address: number;
+  readonly #piece: number;
+
+  constructor(address: number, piece: number) {
+    this.#address = address;
+    this.#piece = piece;
+  }
+
+  room(start: number, length: number): { address: number; length: number } {
+    return { address: this.#address + start, length: Math.min(length, this.#piece) };
+  }
+
+  filled(_start: number, length: number): void {
+    this.filledBytes += length;
+  }
+
+  hole(start: number, length: number): void {
+    this.holes.push([start, length]);
+  }
+}
+
+interface Outcome {
+  read: PendingRead;
+  content: Buffer;
+  sink: Collector;
+  /** Bytes of each step that was told. */
+  steps: number[];
+}
 
 /** What one READ of LENGTH bytes at OFFSET makes of a server's bytes, and that nothing around its memory was touched. */
-function read(agreement: Agreement, script: Buffer): { read: PendingRead; content: Buffer } {
+function read(agreement: Agreement, script: Buffer, piece = LENGTH): Outcome {
   const [client, server] = socketPair();
   const sender = new PlainStream(server, patience);
   const memory = new Memory(LENGTH + 2 * GUARD);
   const outgoing = new Memory(Math.max(1, script.length));
   const stream = new PlainStream(client, patience);
-  const requests = new Requests(stream, agreement);
+  const steps: number[] = [];
+  const requests = new Requests(stream, agreement, (length) => steps.push(length));
+  const sink = new Collector(memory.address + GUARD, piece);
   memory.bytes.fill(0xcc);
   try {
     outgoing.bytes.set(script);
     sender.write(outgoing.address, script.length);
-    const pending = requests.read(OFFSET, LENGTH, memory.address + GUARD);
+    const pending = requests.read(OFFSET, LENGTH, sink);
     requests.flush();
     receiveSome(server, outgoing.address, 28);
     sender.close();
     assert.equal(requests.complete(), pending);
-    return { read: pending, content: Buffer.from(memory.bytes.slice(GUARD, GUARD + LENGTH)) };
+    return { read: pending, content: Buffer.from(memory.bytes.slice(GUARD, GUARD + LENGTH)), sink, steps };
   } finally {
     const guards = Buffer.concat([memory.bytes.subarray(0, GUARD), memory.bytes.subarray(GUARD + LENGTH)]);
     assert.ok(
@@ -74,17 +122,30 @@ function read(agreement: Agreement, script: Buffer): { read: PendingRead; conten
 
 describe('replies that are right', () => {
   it('are taken in any order of chunks', () => {
-    const { read: done, content } = read(
-      structured,
-      bytes(data(4096, 4096, '0000', 2), hole(2048, 2048), data(0, 2048, '0001', 1)),
-    );
+    const {
+      read: done,
+      content,
+      sink,
+    } = read(structured, bytes(data(4096, 4096, '0000', 2), hole(2048, 2048), data(0, 2048, '0001', 1)));
     assert.equal(done.covered, LENGTH);
     assert.equal(content[0], 1);
     assert.equal(content[4096], 2);
-    assert.deepEqual(
-      done.chunks.filter((one) => one.hole),
-      [{ start: 2048, end: 4096, hole: true }],
-    );
+    assert.deepEqual(sink.holes, [[2048, 2048]]);
+  });
+
+  it('go to their sink in as small steps as it wants, each of which is told', () => {
+    const { content, sink, steps } = read(hashed, bytes(data(0, 5000, '0000', 3), hole(5000, 3192), hash()), 1000);
+    assert.ok(content.subarray(0, 5000).every((byte) => byte === 3));
+    assert.equal(sink.filledBytes, 5000);
+    assert.deepEqual(sink.holes, [[5000, 3192]]);
+    assert.deepEqual(steps, [1000, 1000, 1000, 1000, 1000]);
+  });
+
+  it('bring frames where compression was agreed on, and give what they hold', () => {
+    const { content, steps } = read(compressed, bytes(frame(0, FRAME), data(5000, LENGTH - 5000, '0000', 7), hash()));
+    assert.ok(content.subarray(0, 5000).equals(FRAMED));
+    assert.ok(content.subarray(5000).every((byte) => byte === 7));
+    assert.deepEqual(steps, [5000, LENGTH - 5000]);
   });
 
   it('bring the hash that was agreed on', () => {
@@ -139,6 +200,22 @@ describe('replies that are wrong', () => {
     ['the hash of another range', hashed, bytes(data(0, LENGTH), hash('0001', OFFSET + 1)), /another range/],
     ['the hash of another length', hashed, bytes(data(0, LENGTH), hash('0001', OFFSET, 1)), /another range/],
     ['two hashes', hashed, bytes(data(0, LENGTH), hash('0000'), hash()), /second one/],
+    ['chunks out of order', hashed, bytes(data(4096, 4096), data(0, 4096), hash()), /out of order/],
+    ['a gap', hashed, bytes(data(0, 4096), hole(4608, 3584), hash()), /out of order/],
+    ['a frame that was not agreed on', hashed, bytes(frame(0, FRAME), DONE), /type 21065/],
+    ['a frame of nothing', compressed, frame(0, Buffer.alloc(0)), /compressed chunk of 12 bytes/],
+    [
+      'a frame longer than a step',
+      compressed,
+      bytes('668e33ef 0000 5249', COOKIE, u32(12 + 262144)),
+      /of 262156 bytes/,
+    ],
+    ['a frame that claims 4 GiB', compressed, frame(0, FRAME, 2 ** 32 - 1), /4294967295 bytes of content/],
+    ['a frame behind the range', compressed, frame(LENGTH - 4999, FRAME), /answers a READ/],
+    ['a damaged frame', compressed, frame(0, Buffer.concat([FRAME.subarray(0, 8), Buffer.alloc(20, 0xff)])), /damaged/],
+    ['a frame that is cut short', compressed, frame(0, FRAME.subarray(0, -1)), /damaged/],
+    ['a frame of less than it says', compressed, frame(0, FRAME, 5001), /of another length/],
+    ['a frame of more than it says', compressed, frame(0, FRAME, 4999), /of another length/],
     ['a simple reply', structured, bytes('67446698 00000000', COOKIE, Buffer.alloc(LENGTH)), /simple reply/],
     ['a structured reply', simple, data(0, LENGTH, '0001'), /not agreed on/],
     ['a status', structured, chunk('0001', '0005', Buffer.alloc(12)), /type 5/],
@@ -166,7 +243,7 @@ describe('replies that are wrong', () => {
   });
 
   it('never write outside of the request, whatever is flipped in them', () => {
-    const good = bytes(data(4096, 4096, '0000', 2), hole(2048, 2048), data(0, 2048, '0000', 1), hash());
+    const good = bytes(data(0, 2048, '0000', 1), hole(2048, 2048), data(4096, 4096, '0000', 2), hash());
     let state = 11;
     const random = (below: number): number => {
       state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
@@ -175,7 +252,7 @@ describe('replies that are wrong', () => {
     let survived = 0;
     for (let round = 0; round < 400; round++) {
       const script = Buffer.from(good);
-      const heads = [0, 4124, 4156, 6232];
+      const heads = [0, 2076, 2108, 6232];
       for (let i = 0; i <= random(2); i++) {
         const at = random(2) === 0 ? random(script.length) : (heads[random(4)] ?? 0) + random(28);
         script[at] = random(256);
@@ -190,6 +267,60 @@ describe('replies that are wrong', () => {
       }
     }
     assert.ok(survived > 0 && survived < 400, `${survived} of 400 flips were harmless`);
+  });
+});
+
+describe('requests of a hash', () => {
+  const ask = (script: Buffer): Uint8Array | undefined =>
+    against(script, (stream) => {
+      const requests = new Requests(stream, hashed);
+      try {
+        const asked = requests.hash(OFFSET, LENGTH);
+        requests.flush();
+        assert.equal(requests.complete(), asked);
+        return asked.hash;
+      } finally {
+        requests.free();
+      }
+    });
+
+  it('bring it, and nothing else', () => {
+    assert.deepEqual(Buffer.from(ask(hash()) ?? []), Buffer.alloc(16, 0x77));
+  });
+
+  const wrong: [string, Buffer, RegExp][] = [
+    ['with content', bytes(data(0, LENGTH), hash()), /Content where a hash alone/],
+    ['with a hole', bytes(hole(0, LENGTH), hash()), /Content where a hash alone/],
+    ['without it', DONE, /without the hash/],
+  ];
+  for (const [name, script, message] of wrong) {
+    it(`end the connection when they are answered ${name}`, () => {
+      assert.throws(() => ask(script), { code: 'PROTOCOL_VIOLATION', message });
+    });
+  }
+});
+
+describe('replies to several requests', () => {
+  const two = (agreement: Agreement): string =>
+    against(bytes(chunk('0001', '0002', bytes(u64(OFFSET + LENGTH), u32(LENGTH)), '0000000000000002')), (stream) => {
+      const requests = new Requests(stream, agreement);
+      const memory = new Memory(LENGTH);
+      try {
+        const sink = new Collector(memory.address, LENGTH);
+        requests.read(OFFSET, LENGTH, sink);
+        requests.read(OFFSET + LENGTH, LENGTH, sink);
+        requests.flush();
+        const { offset } = requests.complete();
+        return String(offset);
+      } finally {
+        requests.free();
+        memory.free();
+      }
+    });
+
+  it('come in any order, but for a server that promised theirs', () => {
+    assert.equal(two(structured), String(OFFSET + LENGTH));
+    assert.throws(() => two(hashed), { code: 'PROTOCOL_VIOLATION', message: /out of turn/ });
   });
 });
 
@@ -270,6 +401,13 @@ describe('agreeing', () => {
   const run = (...replies: Buffer[]): Agreement =>
     against(Buffer.concat(replies), (stream) => agree(stream, scratch, 'sda'));
   const info = reply('00000007', '00000003', '0000 0000000000010000 0003');
+  const least: Agreement = {
+    sizeBytes: 65536,
+    structured: true,
+    allocationId: undefined,
+    hashes: false,
+    compression: false,
+  };
 
   it('takes all that the server has', () => {
     const context = reply('0000000a', '00000004', bytes('0000002a', Buffer.from('base:allocation')));
@@ -277,18 +415,29 @@ describe('agreeing', () => {
     const got = run(
       reply('00000008', ACK),
       reply('52480001', ACK),
+      reply('52480002', ACK),
       context,
       reply('0000000a', ACK),
       info,
       sizes,
       reply('00000007', ACK),
     );
-    assert.deepEqual(got, { sizeBytes: 65536, structured: true, allocationId: 42, hashes: true });
+    assert.deepEqual(got, { sizeBytes: 65536, structured: true, allocationId: 42, hashes: true, compression: true });
   });
 
   it('does with the least', () => {
     const got = run(reply('00000008', UNSUP), info, reply('00000007', ACK));
-    assert.deepEqual(got, { sizeBytes: 65536, structured: false, allocationId: undefined, hashes: false });
+    assert.deepEqual(got, { ...least, structured: false });
+  });
+
+  it('asks for no private option when the one before it was refused', () => {
+    const context = reply('0000000a', UNSUP);
+    const go = [info, reply('00000007', ACK)];
+    assert.deepEqual(run(reply('00000008', ACK), reply('52480001', UNSUP), context, ...go), least);
+    assert.deepEqual(run(reply('00000008', ACK), reply('52480001', ACK), reply('52480002', UNSUP), context, ...go), {
+      ...least,
+      hashes: true,
+    });
   });
 
   it('names the export that the server does not have', () => {

@@ -209,32 +209,40 @@ describe('negotiation inside TLS', () => {
     assert.equal(secured, 1);
   });
 
-  it('agrees on structured replies, allocation, hashes and an export', () => {
+  it('agrees on structured replies, allocation, hashes, compression and an export', () => {
     const { answer, chosen } = encrypted(
       option('00000008'),
       option('52480001'),
+      option('52480002'),
       option('0000000a', bytes(text('sda'), '00000001', text('base:allocation'))),
       option('00000007', bytes(text('sda'), '0001 0003')),
     );
     const info = '0000 0000000000010000 0183';
-    const sizes = '0003 00000001 00100000 02000000';
+    const sizes = '0003 00000001 00040000 02000000';
     assert.equal(
       answer,
       reply('00000008', ACK) +
         reply('52480001', ACK) +
+        reply('52480002', ACK) +
         reply('0000000a', '00000004', bytes('00000001', Buffer.from('base:allocation'))) +
         reply('0000000a', ACK) +
         reply('00000007', '00000003', info) +
         reply('00000007', '00000003', sizes) +
         reply('00000007', ACK),
     );
-    assert.deepEqual(chosen, { name: 'sda', structured: true, allocation: true, hashes: true });
+    assert.deepEqual(chosen, { name: 'sda', structured: true, allocation: true, hashes: true, compression: true });
   });
 
   it('does without all of them', () => {
     const { answer, chosen } = encrypted(option('00000007', bytes(text('vdb'), '0000')));
     assert.equal(answer, reply('00000007', '00000003', '0000 0000000000000400 0103') + reply('00000007', ACK));
-    assert.deepEqual(chosen, { name: 'vdb', structured: false, allocation: false, hashes: false });
+    assert.deepEqual(chosen, {
+      name: 'vdb',
+      structured: false,
+      allocation: false,
+      hashes: false,
+      compression: false,
+    });
   });
 
   it('forgets the allocation that was set for another export', () => {
@@ -263,6 +271,7 @@ describe('negotiation inside TLS', () => {
     ['GO without a payload', option('00000007'), '00000007', '80000003'],
     ['contexts before structured replies', option('0000000a', bytes(text('sda'), '00000000')), '0000000a', '80000003'],
     ['hashes before structured replies', option('52480001'), '52480001', '80000003'],
+    ['compression before hashes', option('52480002'), '52480002', '80000003'],
     ['an unknown option', option('0000abcd', 'ffff'), '0000abcd', '80000001'],
   ];
   for (const [name, message, number, type] of answers) {
@@ -293,7 +302,7 @@ describe('negotiation inside TLS', () => {
       return Math.floor((state / 2 ** 32) * below);
     };
     for (let round = 0; round < 150; round++) {
-      const numbers = ['00000003', '00000006', '00000007', '00000008', '0000000a', '00000009', '52480001'];
+      const numbers = ['00000003', '00000006', '00000007', '00000008', '0000000a', '00000009', '52480001', '52480002'];
       const script = Array.from({ length: 1 + random(5) }, () => {
         const number = numbers[random(numbers.length)] ?? '00000003';
         const payload = Buffer.from(Array.from({ length: random(30) }, () => (random(3) === 0 ? random(256) : 0)));
@@ -337,7 +346,7 @@ describe('transmission', () => {
       new Transmission(
         client.io,
         reader,
-        { name: 'sda', structured: false, allocation: false, hashes: false, ...negotiated },
+        { name: 'sda', structured: false, allocation: false, hashes: false, compression: false, ...negotiated },
         () => {},
       ).run();
       return client.answer();
@@ -445,7 +454,7 @@ describe('transmission', () => {
     new Transmission(
       client.io,
       reader,
-      { name: 'sda', structured: true, allocation: false, hashes: false },
+      { name: 'sda', structured: true, allocation: false, hashes: false, compression: false },
       () => {},
     ).run();
     const answer = client.answer();

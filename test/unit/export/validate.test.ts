@@ -4,8 +4,9 @@ import { type Rules, validateRequest } from '../../../agent/export/validate.ts';
 import { type RequestHeader, readRequest } from '../../../agent/export/wire.ts';
 
 const MIB = 1024 * 1024;
-const rules: Rules = { sizeBytes: 100 * MIB, structured: true, allocation: true };
-const plain: Rules = { ...rules, structured: false, allocation: false };
+const rules: Rules = { sizeBytes: 100 * MIB, structured: true, allocation: true, hashes: true };
+const plain: Rules = { ...rules, structured: false, allocation: false, hashes: false };
+const HASH = 0x5248;
 const request = (over: Partial<RequestHeader>): RequestHeader => ({
   flags: 0,
   type: 0,
@@ -41,6 +42,13 @@ describe('request validation', () => {
     ['BLOCK_STATUS not negotiated', { type: 7 }, plain, { kind: 'refused', errno: 22 }],
     ['BLOCK_STATUS with DF', { type: 7, flags: 4 }, rules, { kind: 'refused', errno: 22 }],
     ['BLOCK_STATUS across the end', { type: 7, offset: BigInt(100 * MIB - 1) }, rules, { kind: 'refused', errno: 22 }],
+    ['a hash', { type: HASH, offset: 4096n }, rules, { kind: 'hash', offset: 4096, length: 4096 }],
+    ['a hash of a block', { type: HASH, length: 4 * MIB }, rules, { kind: 'hash' }],
+    ['a hash of more', { type: HASH, length: 4 * MIB + 1 }, rules, { kind: 'refused', errno: 22 }],
+    ['a hash of nothing', { type: HASH, length: 0 }, rules, { kind: 'refused', errno: 22 }],
+    ['a hash across the end', { type: HASH, offset: BigInt(100 * MIB - 1) }, rules, { kind: 'refused', errno: 22 }],
+    ['a hash with flags', { type: HASH, flags: 4 }, rules, { kind: 'refused', errno: 22 }],
+    ['a hash not negotiated', { type: HASH }, { ...rules, hashes: false }, { kind: 'refused', errno: 22 }],
     ['an unknown command', { type: 99 }, rules, { kind: 'refused', errno: 22 }],
   ];
   for (const [name, over, given, expected] of cases) {
@@ -61,14 +69,14 @@ describe('request validation', () => {
       if (round % 10 !== 0) {
         view.setUint32(0, 0x25609513);
         view.setUint16(4, random() >>> 29);
-        view.setUint16(6, random() >>> 28);
+        view.setUint16(6, round % 5 === 0 ? HASH : random() >>> 28);
         view.setUint32(16, round % 3 === 0 ? random() : 0);
         if (round % 2 === 0) view.setUint32(24, random() >>> 8);
       }
       const parsed = readRequest(view);
       if (!parsed) continue;
       const verdict = validateRequest(parsed, rules);
-      if (verdict.kind !== 'read' && verdict.kind !== 'status') continue;
+      if (verdict.kind !== 'read' && verdict.kind !== 'status' && verdict.kind !== 'hash') continue;
       assert.ok(verdict.offset >= 0 && verdict.length > 0 && verdict.offset + verdict.length <= rules.sizeBytes);
     }
   });
