@@ -9,7 +9,7 @@ import { type App, makeApp } from './http.ts';
 import { type Connect, Hypervisors } from './hypervisors.ts';
 import type { JobDependencies } from './job/dependencies.ts';
 import { JobEngine } from './job/engine.ts';
-import { loadTransferKey } from './job/token.ts';
+import { loadKeys } from './job/token.ts';
 import { listenTcp, listenUnix } from './listen.ts';
 import { type Identity, loadIdentity } from './machine/ca.ts';
 import { Machines } from './machine/machines.ts';
@@ -99,7 +99,7 @@ async function start(
     audit: (entry) => audit.append(entry),
     warn: (text) => log.warn(text),
   };
-  const jobs = new JobEngine(dependencies, await loadTransferKey(config.state));
+  const jobs = new JobEngine(dependencies, await loadKeys(config.state));
   const events = new EventHub(() => [
     ...machines.list().map(({ id }) => ({ kind: 'machine' as const, id })),
     ...jobs.list().map(({ id }) => ({ kind: 'job' as const, id })),

@@ -33,6 +33,8 @@ export const ApprovedMachine = Type.Object({
   ...Machine.properties,
   /** Id of the same machine's entry of an earlier boot, which had the name and is forgotten now. */
   replaced: Type.Optional(Type.String()),
+  /** It was booted again while a job works with it: the machine keeps its id, and this is the one under which it waited for this approval. */
+  continues: Type.Optional(Type.String()),
 });
 export type ApprovedMachine = Static<typeof ApprovedMachine>;
 

@@ -21,6 +21,9 @@ export const approve: Command = {
       return EXIT.ok;
     }
     output.line(`${machine.id} is approved as '${machine.name}'.`);
+    if (machine.continues !== undefined) {
+      output.line(`${machine.continues} is this machine after it was booted again; its job goes on.`);
+    }
     if (machine.replaced !== undefined) {
       output.line(`${machine.replaced}, the same machine before it was booted again, had this name and is forgotten.`);
     }

@@ -2,7 +2,7 @@
 import { RehostError } from '../api/errors.ts';
 import type { Values } from './command.ts';
 
-const SIZE_UNITS: Readonly<Record<string, number>> = { M: 1024 ** 2, G: 1024 ** 3, T: 1024 ** 4 };
+const SIZE_UNITS: Readonly<Record<string, number>> = { K: 1024, M: 1024 ** 2, G: 1024 ** 3, T: 1024 ** 4 };
 
 export function usageError(message: string): RehostError {
   return new RehostError('REQUEST_INVALID', message, { next: "'rehost help COMMAND' says how it is used." });
@@ -23,16 +23,29 @@ export function numberOption(values: Values, name: string): number | undefined {
   return Number(text);
 }
 
-/** A size in bytes: `512M`, `4G`, `1T`, powers of 1024. */
+/** A size in bytes: `64K`, `512M`, `4G`, `1T`, powers of 1024. */
 export function sizeOption(values: Values, name: string): number | undefined {
   const text = textOption(values, name);
   if (text === undefined) return undefined;
-  const [, digits, unit] = /^([0-9]{1,9})([MGT])$/.exec(text.toUpperCase()) ?? [];
+  const [, digits, unit] = /^([0-9]{1,9})([KMGT])$/.exec(text.toUpperCase()) ?? [];
   const factor = SIZE_UNITS[unit ?? ''];
   if (digits === undefined || factor === undefined) {
     throw usageError(`--${name}: '${text}' is not a size such as 512M or 4G.`);
   }
   return Number(digits) * factor;
+}
+
+/** A limit on the wire, bytes per second: a size, or `none`, which is null. */
+export function rateOption(values: Values, name: string): number | null | undefined {
+  return textOption(values, name) === 'none' ? null : sizeOption(values, name);
+}
+
+/** `on` or `off`. */
+export function switchOption(values: Values, name: string): boolean | undefined {
+  const text = textOption(values, name);
+  if (text === undefined) return undefined;
+  if (text !== 'on' && text !== 'off') throw usageError(`--${name}: '${text}' is neither on nor off.`);
+  return text === 'on';
 }
 
 /** The operand at this place; the dispatcher has counted them. */

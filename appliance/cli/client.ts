@@ -30,6 +30,10 @@ export class Client {
     return fit(await this.#ask('POST', path, body), schema);
   }
 
+  async patch<S extends TSchema>(path: string, body: object, schema: S): Promise<Static<S>> {
+    return fit(await this.#ask('PATCH', path, body), schema);
+  }
+
   async delete<S extends TSchema>(path: string, schema: S): Promise<Static<S>> {
     return fit(await this.#ask('DELETE', path), schema);
   }

@@ -3,6 +3,7 @@ import { given, numberOption, operand, sizeOption, textOption, usageError } from
 import type { Command } from './command.ts';
 import { EXIT } from './exit-codes.ts';
 import { follow } from './follow.ts';
+import { LIMIT_HELP, LIMIT_OPTIONS, limitsOf } from './limit.ts';
 
 const MS_PER_SECOND = 1000;
 
@@ -20,6 +21,9 @@ export const clone: Command = {
     cpus: { type: 'string' },
     memory: { type: 'string' },
     connections: { type: 'string' },
+    full: { type: 'boolean' },
+    'on-read-error': { type: 'string' },
+    ...LIMIT_OPTIONS,
     'proof-deadline': { type: 'string' },
     'keep-running': { type: 'boolean' },
     watch: { type: 'boolean' },
@@ -34,6 +38,10 @@ export const clone: Command = {
     '--cpus N': "the source's",
     '--memory SIZE': "the source's; for example 4G",
     '--connections N': 'data connections, 1 to 8',
+    '--full': 'copy every block, also those that the file systems say are free',
+    '--on-read-error fail|record':
+      'what becomes of ranges that the source cannot read: the job fails, or they are recorded and are zeros',
+    ...LIMIT_HELP,
     '--proof-deadline SECONDS': 'how long the target VM has to prove that it boots',
     '--keep-running': 'leave it running on the isolated network after the proof',
     '--watch': 'stay and show the progress; the exit code tells how the job ended',
@@ -41,6 +49,7 @@ export const clone: Command = {
   async run({ client, output, operands, values }) {
     const name = textOption(values, 'name');
     if (name === undefined) throw usageError('--name is required.');
+    const limits = limitsOf(values);
     const proofSeconds = numberOption(values, 'proof-deadline');
     const order = {
       machine: operand(operands, 0),
@@ -54,6 +63,10 @@ export const clone: Command = {
         cpus: numberOption(values, 'cpus'),
         memoryBytes: sizeOption(values, 'memory'),
         connections: numberOption(values, 'connections'),
+        allocation: values.full === true ? 'full' : undefined,
+        onReadError: textOption(values, 'on-read-error'),
+        ...limits,
+        bytesPerSecond: limits.bytesPerSecond ?? undefined,
         proofDeadlineMs: proofSeconds === undefined ? undefined : proofSeconds * MS_PER_SECOND,
         keepRunning: values['keep-running'] === true ? true : undefined,
       }),

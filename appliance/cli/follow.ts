@@ -8,13 +8,18 @@ import { hasEnded, progressLine } from './job-view.ts';
 import type { Output } from './output.ts';
 
 const POLL_MS = 500;
-/** Without a terminal a line is printed when the state changes, and this often in between. */
+/** Without a terminal a line is printed when the state changes or the job stands still, and this often in between. */
 const LINE_MS = 10_000;
 /** A restart of rehostd takes seconds; the job goes on meanwhile. */
 const AWAY_MAX_MS = 120_000;
 
 /** Shows a job's progress; answers 0 only when it ends in `done`. ORCHESTRATOR_UNREACHABLE where rehostd stays away. */
 export async function follow(client: Client, output: Output, id: string): Promise<number> {
+  return end(output, await followUntilEnd(client, output, id));
+}
+
+/** Shows a job's progress until it has ended; answers how it is then. ORCHESTRATOR_UNREACHABLE where rehostd stays away. */
+export async function followUntilEnd(client: Client, output: Output, id: string): Promise<JobView> {
   let shown = '';
   let shownAt = 0;
   let seenAt = performance.now();
@@ -25,12 +30,16 @@ export async function follow(client: Client, output: Output, id: string): Promis
     away = !view;
     if (view) {
       seenAt = performance.now();
-      if (hasEnded(view)) return end(output, view);
-      const due = view.job.state !== shown || performance.now() - shownAt >= LINE_MS;
+      if (hasEnded(view)) {
+        if (output.live) output.endRedraw();
+        return view;
+      }
+      const looks = `${view.job.state} ${view.job.paused?.code}`;
+      const due = looks !== shown || performance.now() - shownAt >= LINE_MS;
       if (output.live) output.redraw(progressLine(view));
       else if (due) print(output, view);
       if (due) shownAt = performance.now();
-      shown = view.job.state;
+      shown = looks;
     }
     await sleep(POLL_MS);
   }
@@ -53,7 +62,6 @@ function print(output: Output, view: JobView): void {
 }
 
 function end(output: Output, view: JobView): number {
-  if (output.live) output.endRedraw();
   const { job } = view;
   if (output.json) output.value(view);
   else {

@@ -126,6 +126,10 @@ export interface HypervisorDriver {
   startVm(name: string): Promise<void>;
   /** Starts a VM with its console open before its first instruction, so that nothing of its output is missed. The caller closes it. */
   startVmWithConsole(name: string): Promise<ConsoleReader>;
+  /** The guest stands still, with its memory, until `resumeVm`. One that stands still already is left alone. HYPERVISOR_REFUSED when it is off. */
+  suspendVm(name: string): Promise<void>;
+  /** Lets a suspended guest go on; one that runs is left alone. HYPERVISOR_REFUSED when it is off. */
+  resumeVm(name: string): Promise<void>;
   /** Asks the guest to shut down; waits until it is off or the deadline passes, then says which. */
   shutdownVm(name: string, deadlineMs: number): Promise<boolean>;
   /** Stops at once and undefines, NVRAM included. Absent is success. Refuses (HYPERVISOR_REFUSED) a VM that carries no owner of ours. */

@@ -1,34 +1,24 @@
 /** The job engine: orders jobs, drives each through the table of states, resumes them after a crash. */
 import { EventEmitter } from 'node:events';
-import { RehostError, toWire, type WireError } from '../api/errors.ts';
-import type { Job, JobOrder, JobProgress } from '../api/job.ts';
+import { RehostError } from '../api/errors.ts';
+import type { Job, JobLimits, JobOrder, JobProgress } from '../api/job.ts';
 import type { JobDependencies } from './dependencies.ts';
-import { HANDLERS } from './handlers.ts';
+import { cancelled } from './following-state.ts';
 import { checkKeptReplicas } from './kept-replica.ts';
 import { JobLog } from './log.ts';
+import { checkManifest } from './manifest/file.ts';
+import { manifestKey } from './manifest/signature.ts';
+import { type EnginePauses, PAUSES } from './pauses.ts';
 import { preflight } from './preflight.ts';
 import { Queue } from './queue.ts';
 import { releaseSource } from './release.ts';
-import { hasEnded, STATES } from './states.ts';
-import { transferToken } from './token.ts';
+import { JobRun } from './run.ts';
+import { hasEnded, isWorking, STATES } from './states.ts';
+import type { JobKeys } from './token.ts';
 import { pause } from './wait.ts';
-
-/** A clean-up that fails is tried again: the hypervisor may be away for a while. Then the job ends and says what may be left. */
-const CLEAN_UP_TRIES = 10;
 
 /** How long a request waits for the record of a job's end to be written, ms. */
 const SETTLE_LIMIT_MS = 10_000;
-
-/** How long the engine waits before it tries something again, ms. */
-export interface EnginePauses {
-  /** After a clean-up that failed. */
-  cleanUpMs: number;
-  /** After a record that could not be written: a full disk is a person's to mend, and the job waits for it. */
-  saveMs: number;
-  /** Between two looks at what runs elsewhere: a copy, a conversion, a boot. */
-  pollMs: number;
-}
-const PAUSES: EnginePauses = { cleanUpMs: 15_000, saveMs: 15_000, pollMs: 1000 };
 
 interface Run {
   abort: AbortController;
@@ -37,20 +27,21 @@ interface Run {
 
 export class JobEngine extends EventEmitter<{ change: [jobId: string] }> {
   readonly #deps: JobDependencies;
-  readonly #transferKey: Buffer;
+  readonly #keys: JobKeys;
   readonly #pauses: EnginePauses;
   readonly #jobs = new Map<string, Job>();
   readonly #runs = new Map<string, Run>();
   readonly #progress = new Map<string, JobProgress>();
   /** Orders are taken one at a time: two of them never pass preflight for the same name or machine. */
   readonly #ordering = new Queue();
+  readonly #amending = new Queue();
   /** Fires when the orchestrator stops. */
   readonly #stop = new AbortController();
 
-  constructor(deps: JobDependencies, transferKey: Buffer, pauses: EnginePauses = PAUSES) {
+  constructor(deps: JobDependencies, keys: JobKeys, pauses: EnginePauses = PAUSES) {
     super();
     this.#deps = deps;
-    this.#transferKey = transferKey;
+    this.#keys = keys;
     this.#pauses = pauses;
     for (const job of deps.store.all()) this.#jobs.set(job.id, job);
   }
@@ -119,12 +110,55 @@ export class JobEngine extends EventEmitter<{ change: [jobId: string] }> {
       await this.#change(job, { cancelRequested: true, state: 'clean-up' });
       this.#launch(job);
     } else {
-      await this.#requestCancel(job);
+      await this.#amend(job, () => ({ cancelRequested: true }));
       // A clean-up that runs already is not interrupted; it sees the request at its end.
-      if (job.state !== 'clean-up') this.#runs.get(id)?.abort.abort(cancelled());
+      if (!STATES[job.state].cleans) this.#runs.get(id)?.abort.abort(cancelled());
     }
     this.#changed(id);
     return job;
+  }
+
+  /** Asks the job to stand still; answers when that is durable. It holds in every phase until `resume`. JOB_UNKNOWN, JOB_ENDED. */
+  pause(id: string): Promise<Job> {
+    return this.#setPause(id, true);
+  }
+
+  /** Takes a pause back. Nothing to do where there is none. JOB_UNKNOWN, JOB_ENDED. */
+  resume(id: string): Promise<Job> {
+    return this.#setPause(id, false);
+  }
+
+  /** Changes the limits of a job; answers when they are durable. A copy that runs obeys within seconds. JOB_UNKNOWN, JOB_ENDED. */
+  async limit(id: string, { bytesPerSecond, ...manners }: JobLimits): Promise<Job> {
+    const job = this.#unended(id);
+    await this.#amend(job, ({ order: { bytesPerSecond: before, ...order } }) => {
+      const rate = bytesPerSecond === undefined ? before : bytesPerSecond;
+      return { order: { ...order, ...manners, ...(rate == null ? {} : { bytesPerSecond: rate }) } };
+    });
+    this.#changed(id);
+    return job;
+  }
+
+  /**
+   * Begins to check the replicas of an ended job against its manifest; the outcome is the job's `lastCheck`, and the job is `done` or
+   * `failed` again afterwards. JOB_UNKNOWN, REQUEST_INVALID while it has replicas only in part, NOT_FOUND and MANIFEST_INVALID for its manifest.
+   */
+  verify(id: string): Promise<Job> {
+    return this.#ordering.run(async () => {
+      const job = this.get(id);
+      if (hasEnded(job.state)) await this.#settled(job);
+      const has = job.state === 'done' || (job.state === 'failed' && job.kept.length > 0);
+      if (!has || !job.replicaVerified) {
+        throw new RehostError('REQUEST_INVALID', `Job ${job.id} (${job.state}) has no verified replica to check.`, {
+          next: 'Wait for its end; a job that was cancelled, or failed before its copy was verified, has none.',
+        });
+      }
+      await checkManifest(job, this.#log(job), manifestKey(this.#keys.manifest));
+      await this.#change(job, { state: 'recheck' });
+      this.#changed(id);
+      this.#launch(job);
+      return job;
+    });
   }
 
   /**
@@ -150,7 +184,7 @@ export class JobEngine extends EventEmitter<{ change: [jobId: string] }> {
         );
       }
       await checkKeptReplicas(hypervisor.driver, job);
-      await this.#change(job, { state: 'provision', error: null, kept: [], steps: [], proof: null });
+      await this.#change(job, { state: 'provision', error: null, kept: [], steps: [], proof: null, fruitless: 0 });
       this.#changed(id);
       this.#launch(job);
       return job;
@@ -184,7 +218,7 @@ export class JobEngine extends EventEmitter<{ change: [jobId: string] }> {
   }
 
   #running(): Job[] {
-    return [...this.#jobs.values()].filter((job) => !hasEnded(job.state));
+    return [...this.#jobs.values()].filter((job) => isWorking(job.state));
   }
 
   #log(job: Job): JobLog {
@@ -195,16 +229,36 @@ export class JobEngine extends EventEmitter<{ change: [jobId: string] }> {
     this.emit('change', id);
   }
 
-  /** The record itself is saved, not a copy: its state may go on meanwhile, and an older one must not be written over it. */
-  async #requestCancel(job: Job): Promise<void> {
-    const before = job.cancelRequested;
-    job.cancelRequested = true;
-    try {
-      await this.#deps.store.save(job);
-    } catch (error) {
-      job.cancelRequested = before;
-      throw error;
-    }
+  /** A job that has not ended and is not being cleaned up. JOB_UNKNOWN, JOB_ENDED. */
+  #unended(id: string): Job {
+    const job = this.get(id);
+    if (!hasEnded(job.state) && !STATES[job.state].cleans) return job;
+    throw new RehostError('JOB_ENDED', `Job ${job.id} has ended (${job.state}).`);
+  }
+
+  async #setPause(id: string, pauseRequested: boolean): Promise<Job> {
+    const job = this.#unended(id);
+    if (job.pauseRequested !== pauseRequested) await this.#amend(job, () => ({ pauseRequested }));
+    this.#changed(id);
+    return job;
+  }
+
+  /** Of a job that may run. The record itself is saved, not a copy: its state may go on meanwhile, and an older one must not be written over it. */
+  #amend(
+    job: Job,
+    change: (job: Job) => Partial<Pick<Job, 'cancelRequested' | 'pauseRequested' | 'order'>>,
+  ): Promise<void> {
+    // One at a time: a change that is taken back never takes another one with it.
+    return this.#amending.run(async () => {
+      const { cancelRequested, pauseRequested, order } = job;
+      Object.assign(job, change(job));
+      try {
+        await this.#deps.store.save(job);
+      } catch (error) {
+        Object.assign(job, { cancelRequested, pauseRequested, order });
+        throw error;
+      }
+    });
   }
 
   /** Of a job that does not run: durable first, then in memory. A change that cannot be written was not made. */
@@ -215,7 +269,20 @@ export class JobEngine extends EventEmitter<{ change: [jobId: string] }> {
 
   #launch(job: Job): void {
     const abort = new AbortController();
-    const ended = this.#drive(job, abort)
+    const run = new JobRun(job, {
+      deps: this.#deps,
+      keys: this.#keys,
+      pauses: this.#pauses,
+      log: this.#log(job),
+      stop: this.#stop.signal,
+      changed: () => this.#changed(job.id),
+      progress: (progress) => {
+        if (progress) this.#progress.set(job.id, progress);
+        else this.#progress.delete(job.id);
+      },
+    });
+    const ended = run
+      .drive(abort)
       .catch((error: unknown) => {
         // A fault of the engine itself: the job keeps its last durable state and goes on at the next start.
         this.#deps.warn(`job ${job.id}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
@@ -223,122 +290,4 @@ export class JobEngine extends EventEmitter<{ change: [jobId: string] }> {
       .finally(() => this.#runs.delete(job.id));
     this.#runs.set(job.id, { abort, ended });
   }
-
-  async #drive(job: Job, abort: AbortController): Promise<void> {
-    const log = this.#log(job);
-    if (job.cancelRequested && job.state !== 'clean-up') abort.abort(cancelled());
-    let tries = 0;
-    while (!hasEnded(job.state)) {
-      const cleaning = job.state === 'clean-up';
-      const failure = await this.#runState(job, log, cleaning ? this.#stop.signal : abort.signal);
-      if (this.#stop.signal.aborted && failure) return;
-      this.#progress.delete(job.id);
-      if (failure) log.line(`${job.state} failed: ${failure.code}: ${failure.message}`);
-      if (cleaning && failure && ++tries < CLEAN_UP_TRIES) {
-        if (!(await this.#wait(this.#pauses.cleanUpMs))) return;
-        continue;
-      }
-      await this.#enter(job, log, cleaning ? afterCleanUp(job, failure) : afterWork(job, failure));
-    }
-    await this.#deps.audit({
-      who: 'job engine',
-      what: `job.${job.state}`,
-      subject: job.id,
-      result: job.error?.code ?? 'ok',
-    });
-  }
-
-  /** Durable first, then acted on. */
-  async #enter(job: Job, log: JobLog, state: Job['state']): Promise<void> {
-    job.state = state;
-    await this.#save(job, log);
-    log.line(`state '${state}': ${STATES[state].does}`);
-    this.#changed(job.id);
-  }
-
-  /** Saves, waiting for as long as the record cannot be written: a full disk is no reason to throw a copy away. */
-  async #save(job: Job, log: JobLog): Promise<void> {
-    for (;;) {
-      try {
-        await this.#deps.store.save(job);
-        return;
-      } catch (error) {
-        this.#deps.warn(`job ${job.id} waits: its record cannot be written: ${String(error)}`);
-        log.error('the record cannot be written, the job waits', error);
-        if (!(await this.#wait(this.#pauses.saveMs))) throw error;
-      }
-    }
-  }
-
-  /** False when the orchestrator stops meanwhile. */
-  async #wait(ms: number): Promise<boolean> {
-    await pause(ms, this.#stop.signal).catch(() => undefined);
-    return !this.#stop.signal.aborted;
-  }
-
-  /** Runs one state's handler; answers the error it ended with, if it did. */
-  async #runState(job: Job, log: JobLog, signal: AbortSignal): Promise<WireError | undefined> {
-    const { state } = job;
-    const handler = HANDLERS[state];
-    const phase = { state, startedAt: new Date().toISOString(), endedAt: null as string | null, detail: '' };
-    job.phases.push(phase);
-    try {
-      if (!handler) throw new Error(`state '${state}' has no handler`);
-      signal.throwIfAborted();
-      await this.#save(job, log);
-      const hypervisor = await this.#deps.hypervisors.get(job.hypervisor);
-      await handler({
-        job,
-        deps: this.#deps,
-        hypervisor,
-        log,
-        signal,
-        pollMs: this.#pauses.pollMs,
-        token: transferToken(this.#transferKey, job.id),
-        save: () => this.#save(job, log),
-        progress: (update) => {
-          this.#progress.set(job.id, { ...update, state });
-          this.#changed(job.id);
-        },
-        detail: (text) => {
-          phase.detail = text;
-          log.line(`${state}: ${text}`);
-        },
-      });
-      return undefined;
-    } catch (error) {
-      if (!(error instanceof RehostError)) log.error(state, error);
-      return toWire(error);
-    } finally {
-      phase.endedAt = new Date().toISOString();
-    }
-  }
-}
-
-function cancelled(): RehostError {
-  return new RehostError('JOB_CANCELLED', 'The job was cancelled.');
-}
-
-/** Where a working state leads. A cancel that came when the handler no longer looked counts all the same. */
-function afterWork(job: Job, failure: WireError | undefined): Job['state'] {
-  const reason = failure ?? (job.cancelRequested ? toWire(cancelled()) : undefined);
-  if (!reason) return STATES[job.state].next ?? 'failed';
-  job.error = reason;
-  return 'clean-up';
-}
-
-/** Where the clean-up leads: its own failure ends the job too, and says so. */
-function afterCleanUp(job: Job, failure: WireError | undefined): Job['state'] {
-  if (failure) {
-    job.cleanUpFailed = true;
-    job.error = {
-      ...failure,
-      message: `${job.error ? `${job.error.message} ` : ''}The clean-up failed: ${failure.message}`,
-      next: `See that hypervisor '${job.hypervisor}' answers, then retry the job or cancel it once more; everything of it is named rehost-${job.id}-*.`,
-    };
-    return 'failed';
-  }
-  if (!job.cancelRequested) return 'failed';
-  // The cancel came while a failure was cleaned up, after the replicas had been kept: once more, without keeping them.
-  return job.kept.length > 0 ? 'clean-up' : 'cancelled';
 }

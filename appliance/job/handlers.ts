@@ -9,6 +9,8 @@ import { handOver } from './states/hand-over.ts';
 import { overlay } from './states/overlay.ts';
 import { prove } from './states/prove.ts';
 import { provision } from './states/provision.ts';
+import { recheck } from './states/recheck.ts';
+import { recheckEnd } from './states/recheck-end.ts';
 import { startTransfer } from './states/start-transfer.ts';
 import { stopTransfer } from './states/stop-transfer.ts';
 import { verify } from './states/verify.ts';
@@ -25,4 +27,6 @@ export const HANDLERS: Readonly<Partial<Record<JobState, Handler>>> = {
   prove,
   'hand-over': handOver,
   'clean-up': cleanUp,
+  recheck,
+  'recheck-end': recheckEnd,
 };

@@ -35,10 +35,15 @@ export class JobLog {
     if (size < CONSOLE_MAX_BYTES) this.#append(path, bytes.subarray(0, CONSOLE_MAX_BYTES - size));
   }
 
+  /** Path of a file beside the log, in a folder that is there. `name` is one of ours. */
+  file(name: string): string {
+    mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
+    return join(this.#folder, name);
+  }
+
   /** Keeps a file beside the log; answers its path. */
   async keep(name: string, bytes: Buffer): Promise<string> {
-    mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
-    const path = join(this.#folder, name);
+    const path = this.file(name);
     await writeFile(path, bytes, { mode: 0o600 });
     return path;
   }

@@ -2,12 +2,19 @@
 import type { VolumeRef } from '../hypervisor/driver.ts';
 import { volumePrefix } from '../hypervisor/owned.ts';
 
+/** Parts of the names of volumes that are no disk's: preflight refuses a disk of this name. */
+export const RESERVED_DISK_NAMES: readonly string[] = ['config', 'journal'];
+
 export function transferVmName(jobId: string): string {
   return `${volumePrefix(jobId)}transfer`;
 }
 
 export function configVolume(pool: string, jobId: string): VolumeRef & { format: 'raw' } {
   return { pool, name: `${volumePrefix(jobId)}config.raw`, format: 'raw' };
+}
+
+export function journalVolume(pool: string, jobId: string): VolumeRef & { format: 'raw' } {
+  return { pool, name: `${volumePrefix(jobId)}journal.raw`, format: 'raw' };
 }
 
 export function replicaVolume(pool: string, jobId: string, disk: string): VolumeRef & { format: 'raw' } {

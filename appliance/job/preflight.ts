@@ -4,8 +4,9 @@ import { RehostError } from '../api/errors.ts';
 import type { SourceDisk } from '../api/inventory.ts';
 import type { Job, JobOrder } from '../api/job.ts';
 import type { Machine } from '../api/rest.ts';
+import { blankJob } from './blank.ts';
 import type { HypervisorHandle } from './dependencies.ts';
-import { overlayVolume, replicaVolume } from './names.ts';
+import { overlayVolume, RESERVED_DISK_NAMES, replicaVolume } from './names.ts';
 
 /** 40 bits, lower case: short enough to type, and it stands in object names. */
 function newJobId(): string {
@@ -16,6 +17,13 @@ function newJobId(): string {
 
 function chooseDisks(machine: Machine, order: JobOrder): SourceDisk[] {
   const disks = machine.inventory.disks;
+  const reserved = disks.find(({ name }) => RESERVED_DISK_NAMES.includes(name));
+  if (reserved) {
+    throw new RehostError(
+      'SNAPSHOT_REFUSED',
+      `Machine '${machine.name}' says that it has a disk '${reserved.name}'; no disk is named so.`,
+    );
+  }
   if (!order.disks) {
     if (disks.length === 0)
       throw new RehostError('SNAPSHOT_REFUSED', `Machine '${machine.name}' has no disk that could be copied.`);
@@ -122,6 +130,7 @@ export async function preflight(
   const id = newJobId();
   const pool = order.pool ?? hypervisor.pool;
   const job: Job = {
+    ...blankJob(),
     id,
     order,
     machineId: machine.id,
@@ -131,8 +140,6 @@ export async function preflight(
     isolatedNetwork: hypervisor.isolatedNetwork,
     state: 'provision',
     createdAt: startedAt,
-    cancelRequested: false,
-    phases: [],
     disks: disks.map((disk) => ({
       disk: disk.name,
       sizeBytes: disk.sizeBytes,
@@ -146,19 +153,6 @@ export async function preflight(
     firmware: machine.inventory.firmware,
     cpus: order.cpus ?? machine.inventory.cpu.cores,
     memoryBytes: order.memoryBytes ?? machine.inventory.memoryBytes,
-    acceleration: null,
-    usedBytes: null,
-    wireBytes: null,
-    readBytes: null,
-    manifests: [],
-    replicaVerified: false,
-    kept: [],
-    cleanUpFailed: false,
-    releasePending: false,
-    steps: [],
-    guest: null,
-    proof: null,
-    error: null,
     warnings: warnings(machine, disks),
   };
   await checkHypervisor(hypervisor, machine, job, running);

@@ -1,8 +1,8 @@
 /** The two virtual machines of a job. */
 import type { Job, JobDisk } from '../api/job.ts';
-import { CONFIG_DISK_SERIAL } from '../api/transfer.ts';
+import { CONFIG_DISK_SERIAL, JOURNAL_SERIAL } from '../api/transfer.ts';
 import type { Acceleration, DiskSpec, VmSpec, VolumeRef } from '../hypervisor/driver.ts';
-import { configVolume, diskSerial, overlayVolume, replicaVolume, transferVmName } from './names.ts';
+import { configVolume, diskSerial, journalVolume, overlayVolume, replicaVolume, transferVmName } from './names.ts';
 
 const MIB = 1024 * 1024;
 /** What the transfer image needs: its initramfs unpacked, Node, and the transfer buffers. */
@@ -21,6 +21,21 @@ function replicaDisk(job: Job, disk: JobDisk): DiskSpec {
   };
 }
 
+/** What a receiver copies to: the replicas and the journal. A replica that was verified needs no journal any more. */
+export function copyDisks(job: Job): DiskSpec[] {
+  const replicas = job.disks.map((disk) => replicaDisk(job, disk));
+  return job.replicaVerified ? replicas : [...replicas, journalDisk(job)];
+}
+
+/** What a receiver checks: the replicas, which nobody can write through this VM, and the manifest in the journal's place. */
+export function checkDisks(job: Job): DiskSpec[] {
+  return [...job.disks.map((disk) => ({ ...replicaDisk(job, disk), readonly: true })), journalDisk(job)];
+}
+
+function journalDisk(job: Job): DiskSpec {
+  return { volume: journalVolume(job.pool, job.id), serial: JOURNAL_SERIAL, bus: 'scsi' };
+}
+
 export function overlayDisk(job: Job, disk: JobDisk): DiskSpec {
   return {
     volume: overlayVolume(job.pool, job.id, disk.disk),
@@ -35,6 +50,7 @@ export function transferVm(
   acceleration: Acceleration,
   image: { kernel: VolumeRef; initrd: VolumeRef },
   network: string,
+  disks: DiskSpec[],
 ): VmSpec {
   return {
     name: transferVmName(job.id),
@@ -46,7 +62,7 @@ export function transferVm(
     kernel: { ...image, commandLine: 'console=ttyS0 quiet panic=-1 raid=noautodetect' },
     disks: [
       { volume: configVolume(job.pool, job.id), serial: CONFIG_DISK_SERIAL, bus: 'scsi', readonly: true },
-      ...job.disks.map((disk) => replicaDisk(job, disk)),
+      ...disks,
     ],
     nics: [{ network, model: 'virtio' }],
     video: false,

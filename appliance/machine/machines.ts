@@ -9,12 +9,13 @@ import type { Inventory } from '../api/inventory.ts';
 import { normalisePairingCode, pairingCode } from '../api/pairing.ts';
 import type { ApprovedMachine, Machine } from '../api/rest.ts';
 import type { AgentPeer } from '../job/dependencies.ts';
-import type { DeepReadonly, StoredMachine } from '../store/schema.ts';
+import type { DeepReadonly, StoreData, StoredMachine } from '../store/schema.ts';
 import type { Store } from '../store/store.ts';
+import { machineIdOf } from './agent-key.ts';
 import { Connections } from './connections.ts';
 import { checkDisplayName, defaultName } from './display-name.ts';
 import { findMachine } from './find.ts';
-import { holderToReplace } from './name-holder.ts';
+import { holderToReplace, machineToContinue } from './name-holder.ts';
 import { WaitingRoom } from './waiting-room.ts';
 
 /** A proven connection of an agent. */
@@ -53,11 +54,18 @@ export class Machines extends EventEmitter<{ change: [machineId: string] }> {
 
   /** An agent has proved its key. Answers whether the machine is approved; for one that is, the sighting is durable. MACHINES_TOO_MANY. */
   async arrive(arrival: Arrival): Promise<boolean> {
-    const { id, peer } = arrival;
+    const { id: keyId, peer } = arrival;
     const at = new Date().toISOString();
-    const approved = await this.#sight(id, at, arrival);
+    const approved = await this.#sight(keyId, at, arrival);
     // The channel may have closed, or the machine been forgotten, while the sighting was written.
-    if (approved && peer.open && this.#stored(id)) this.agents.set(id, peer);
+    const stored = this.#byKey(keyId);
+    const id = stored?.id ?? keyId;
+    if (!stored && this.#store.data.machines.some((machine) => machine.id === id)) {
+      throw new RehostError('NOT_AUTHORISED', `The key of machine '${id}' was replaced when it was approved anew.`, {
+        next: 'Boot the machine into the agent again and approve it.',
+      });
+    }
+    if (approved && peer.open && stored) this.agents.set(id, peer);
     if (!approved && peer.open) {
       const gone = this.#waiting.enter(arrival, at);
       if (gone !== undefined) this.emit('change', gone);
@@ -67,17 +75,19 @@ export class Machines extends EventEmitter<{ change: [machineId: string] }> {
   }
 
   /** An agent's channel has closed. */
-  async depart(id: string, peer: AgentPeer): Promise<void> {
+  async depart(keyId: string, peer: AgentPeer): Promise<void> {
     const at = new Date().toISOString();
+    const id = this.#byKey(keyId)?.id ?? keyId;
     const left = this.agents.remove(id, peer);
-    if (left) await this.#sight(id, at);
-    else if (!this.#waiting.leave(id, peer, at)) return;
+    if (left) await this.#sight(keyId, at);
+    else if (!this.#waiting.leave(keyId, peer, at)) return;
     this.emit('change', id);
   }
 
   /**
    * Approves the machine whose screen shows this code: its key is pinned when this resolves. The entry of an earlier boot of the same
-   * machine gives up its name and is forgotten with the same write (name-holder.ts says when); the answer's `replaced` names it.
+   * machine gives up its name and is forgotten with the same write (name-holder.ts says when); the answer's `replaced` names it. Where a job
+   * works with that entry it is continued instead: it keeps its id and gets the new key, its old one is void; `continues` is then the id of the new key.
    * PAIRING_CODE_WRONG, PAIRING_LOCKED after five of them, NAME_INVALID, NAME_TAKEN, MACHINE_UNKNOWN, REQUEST_INVALID where it is approved.
    */
   async approve(idOrName: string, typed: string, name: string | undefined): Promise<ApprovedMachine> {
@@ -85,7 +95,11 @@ export class Machines extends EventEmitter<{ change: [machineId: string] }> {
     const waiting = this.#waiting.get(id);
     if (!waiting) throw new RehostError('REQUEST_INVALID', `The machine '${id}' is approved already.`);
     const given = name === undefined ? undefined : checkDisplayName(name);
-    holderToReplace(this.#store.data, given, waiting.inventory, this.#online);
+    const replace = (data: DeepReadonly<StoreData>, inventory: Inventory) =>
+      machineToContinue(data, given, inventory, this.#online)
+        ? undefined
+        : holderToReplace(data, given, inventory, this.#online);
+    replace(this.#store.data, waiting.inventory);
     // Counted before the slow computation, so that tries side by side do not get more than five either.
     const left = this.#waiting.countTry(id);
     const code = await pairingCode(waiting.publicKeyDer, this.#caDer);
@@ -93,29 +107,34 @@ export class Machines extends EventEmitter<{ change: [machineId: string] }> {
       const rest = left === 0 ? 'it is locked now' : `${left} more tries`;
       throw new RehostError('PAIRING_CODE_WRONG', `The code is not the one of machine '${id}' (${rest}).`);
     }
-    const replaced = await this.#store.update((draft) => {
+    const { approved, replaced } = await this.#store.update((draft) => {
       // Looked at again: the machine may have left or a second approval won while the code was computed.
       const present = this.#waiting.get(id);
       if (!present) throw new RehostError('MACHINE_UNKNOWN', `The machine '${id}' is not waiting any more.`);
-      const holder = holderToReplace(draft, given, present.inventory, this.#online);
-      draft.machines = draft.machines.filter((stored) => stored.id !== holder?.id);
+      const before = machineToContinue(draft, given, present.inventory, this.#online);
+      const holder = replace(draft, present.inventory);
+      draft.machines = draft.machines.filter((stored) => stored.id !== holder?.id && stored.id !== before?.id);
       const at = new Date().toISOString();
       draft.machines.push({
-        id,
+        id: before?.id ?? id,
         publicKey: present.publicKeyDer.toString('base64'),
-        name: given ?? defaultName(present.inventory, id),
+        name: before?.name ?? given ?? defaultName(present.inventory, id),
         approvedAt: at,
-        firstSeenAt: present.firstSeenAt,
+        firstSeenAt: before?.firstSeenAt ?? present.firstSeenAt,
         lastSeenAt: at,
         address: present.address,
         inventory: present.inventory,
       });
-      return holder?.id;
+      return { approved: before?.id ?? id, replaced: holder?.id };
     });
     const peer = this.#waiting.remove(id)?.peer;
     // A channel that was opened since the approval became durable is the newer one.
-    if (peer?.open && !this.agents.get(id)) this.agents.set(id, peer);
-    this.emit('change', id);
+    if (peer?.open && !this.agents.get(approved)) this.agents.set(approved, peer);
+    this.emit('change', approved);
+    if (approved !== id) {
+      this.emit('change', id);
+      return { ...this.find(approved), continues: id };
+    }
     if (replaced === undefined) return this.find(id);
     // It may have dialled in while this was written: it waits for approval like any other from now on.
     this.agents.drop(replaced);
@@ -138,10 +157,10 @@ export class Machines extends EventEmitter<{ change: [machineId: string] }> {
   }
 
   /** Writes when and, on arrival, as what an approved machine was seen; false where it is not approved. */
-  async #sight(id: string, at: string, arrival?: Arrival): Promise<boolean> {
-    if (!this.#stored(id)) return false;
+  async #sight(keyId: string, at: string, arrival?: Arrival): Promise<boolean> {
+    if (!this.#byKey(keyId)) return false;
     return await this.#store.update((draft) => {
-      const stored = draft.machines.find((machine) => machine.id === id);
+      const stored = draft.machines.find((machine) => hasKey(machine, keyId));
       if (!stored) return false;
       stored.lastSeenAt = at;
       if (arrival) {
@@ -152,8 +171,9 @@ export class Machines extends EventEmitter<{ change: [machineId: string] }> {
     });
   }
 
-  #stored(id: string): DeepReadonly<StoredMachine> | undefined {
-    return this.#store.data.machines.find((machine) => machine.id === id);
+  /** The approved machine with the key of this id. */
+  #byKey(keyId: string): DeepReadonly<StoredMachine> | undefined {
+    return this.#store.data.machines.find((machine) => hasKey(machine, keyId));
   }
 
   #view(stored: DeepReadonly<StoredMachine>): Machine {
@@ -165,6 +185,11 @@ export class Machines extends EventEmitter<{ change: [machineId: string] }> {
       online,
     };
   }
+}
+
+/** A machine that was continued has the id of an earlier key. */
+function hasKey({ publicKey }: DeepReadonly<StoredMachine>, keyId: string): boolean {
+  return machineIdOf(Buffer.from(publicKey, 'base64')) === keyId;
 }
 
 /** In constant time, whatever was typed: both sides are hashed to one length. */

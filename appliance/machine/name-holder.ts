@@ -1,7 +1,10 @@
-/** Whose name a machine gets at its approval. Each boot of a source makes a new key, so a machine that was rebooted is a new one. */
+/**
+ * Whose name a machine gets at its approval, or whom it continues. Each boot of a source makes a new key, so a machine that was rebooted
+ * is a new one, except to a job that waits for it.
+ */
 import { RehostError } from '../api/errors.ts';
 import type { Inventory } from '../api/inventory.ts';
-import { hasEnded } from '../job/states.ts';
+import { isWorking } from '../job/states.ts';
 import type { DeepReadonly, StoreData, StoredMachine } from '../store/schema.ts';
 
 /**
@@ -23,6 +26,26 @@ export function holderToReplace(
   });
 }
 
+/**
+ * The machine that `newcomer` is: the same hardware, booted again while a job works with it, so that the job can go on. Only one that is
+ * offline, and only where the person gives its name or none. Undefined where there is none, or more than one: then nobody guesses.
+ */
+export function machineToContinue(
+  data: DeepReadonly<StoreData>,
+  name: string | undefined,
+  newcomer: DeepReadonly<Inventory>,
+  online: (id: string) => boolean,
+): DeepReadonly<StoredMachine> | undefined {
+  const [first, second] = data.machines.filter(
+    (stored) =>
+      !online(stored.id) &&
+      (name === undefined || name === stored.name) &&
+      sameHardware(stored.inventory, newcomer) &&
+      data.jobs.some((job) => job.machineId === stored.id && isWorking(job.state)),
+  );
+  return second ? undefined : first;
+}
+
 function reasonToKeep(
   data: DeepReadonly<StoreData>,
   holder: DeepReadonly<StoredMachine>,
@@ -30,7 +53,7 @@ function reasonToKeep(
   online: (id: string) => boolean,
 ): string | undefined {
   if (online(holder.id)) return 'it is online';
-  const running = data.jobs.find((job) => job.machineId === holder.id && !hasEnded(job.state));
+  const running = data.jobs.find((job) => job.machineId === holder.id && isWorking(job.state));
   if (running) return `job ${running.id} works with it`;
   return sameHardware(holder.inventory, newcomer) ? undefined : 'it is other hardware';
 }

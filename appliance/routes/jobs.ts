@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import Type from 'typebox';
 import { RehostError } from '../api/errors.ts';
-import { type Job, JobOrder } from '../api/job.ts';
+import { type Job, JobLimits, JobOrder } from '../api/job.ts';
 import { JobView } from '../api/rest.ts';
 import { audited } from '../audited.ts';
 import type { Orchestrator } from '../orchestrator.ts';
@@ -14,7 +14,10 @@ const Named = Type.Object({ job: Type.String({ minLength: 1, maxLength: 64 }) })
 /** Kept beside the log by the proof, also by one that fails. */
 const SCREENSHOT = 'screenshot.png';
 
-/** POST /jobs, GET /jobs, GET /jobs/:job, POST /jobs/:job/cancel, POST /jobs/:job/retry, GET /jobs/:job/log, GET /jobs/:job/screenshot */
+/**
+ * POST /jobs, GET /jobs, GET /jobs/:job; POST /jobs/:job/ and cancel, retry, pause, resume or verify; PATCH /jobs/:job/limits;
+ * GET /jobs/:job/log, GET /jobs/:job/screenshot
+ */
 export const jobRoutes: FastifyPluginAsyncTypebox<{ orchestrator: Orchestrator }> = async (app, options) => {
   const { orchestrator } = options;
   const { jobs, machines } = orchestrator;
@@ -36,13 +39,23 @@ export const jobRoutes: FastifyPluginAsyncTypebox<{ orchestrator: Orchestrator }
     view(jobs.get(request.params.job)),
   );
 
-  for (const action of ['cancel', 'retry'] as const) {
+  for (const action of ['cancel', 'retry', 'pause', 'resume', 'verify'] as const) {
     app.post(`/jobs/:job/${action}`, { schema: { params: Named, response: { 200: JobView } } }, async (request) => {
       const id = request.params.job;
       const entry = { what: `job.${action}`, subject: id };
       return view(await audited(orchestrator, request, entry, () => jobs[action](id)));
     });
   }
+
+  app.patch(
+    '/jobs/:job/limits',
+    { schema: { params: Named, body: JobLimits, response: { 200: JobView } } },
+    async (request) => {
+      const id = request.params.job;
+      const entry = { what: 'job.limit', subject: id };
+      return view(await audited(orchestrator, request, entry, () => jobs.limit(id, request.body)));
+    },
+  );
 
   app.get('/jobs/:job/log', { schema: { params: Named } }, async (request, reply) => {
     const path = jobs.logPath(jobs.get(request.params.job).id);

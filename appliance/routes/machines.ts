@@ -4,7 +4,7 @@ import { RehostError } from '../api/errors.ts';
 import { ApprovedMachine, ApproveRequest, Machine } from '../api/rest.ts';
 import { audited } from '../audited.ts';
 import { callerOf } from '../caller.ts';
-import { hasEnded } from '../job/states.ts';
+import { isWorking } from '../job/states.ts';
 import type { Orchestrator } from '../orchestrator.ts';
 
 /** An id, the beginning of one, or a name. */
@@ -47,7 +47,7 @@ export const machineRoutes: FastifyPluginAsyncTypebox<{ orchestrator: Orchestrat
     const entry = { what: 'machine.forget', subject, idOf: (machine: Machine) => machine.id };
     return await audited(orchestrator, request, entry, async () => {
       const { id } = machines.find(subject);
-      const running = jobs.list().find((job) => job.machineId === id && !hasEnded(job.state));
+      const running = jobs.list().find((job) => job.machineId === id && isWorking(job.state));
       if (running) throw new RehostError('MACHINE_BUSY', `Job ${running.id} copies the machine '${id}'.`);
       return await machines.forget(id);
     });

@@ -5,6 +5,7 @@ import { Check, Errors } from 'typebox/value';
 import { RehostError } from '../api/errors.ts';
 import { writeDurably } from './durable-file.ts';
 import { StoreData } from './schema.ts';
+import { upgrade } from './upgrade.ts';
 
 export class DurableAdapter implements Adapter<StoreData> {
   readonly #path: string;
@@ -32,7 +33,7 @@ export class DurableAdapter implements Adapter<StoreData> {
   #parse(text: string): StoreData {
     let value: unknown;
     try {
-      value = JSON.parse(text);
+      value = upgrade(JSON.parse(text));
     } catch (cause) {
       throw new RehostError('STORE_DAMAGED', `${this.#path} is not JSON (${text.length} characters).`, { cause });
     }

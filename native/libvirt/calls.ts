@@ -35,6 +35,7 @@ export const CALLS = {
   domainDefine: on(domain.define),
   domainCreate: on(domain.create),
   domainResume: on(domain.resume),
+  domainSuspend: on(domain.suspend),
   domainDestroy: on(domain.destroy),
   domainUndefine: on(domain.undefine),
   domainShutdown: on(domain.shutdown),

@@ -38,6 +38,7 @@ const virDomainCreateWithFlags: (dom: DomainPtr, flags: number) => number = bind
   'int virDomainCreateWithFlags(void *dom, unsigned int flags)',
 );
 const virDomainResume: (dom: DomainPtr) => number = bind('int virDomainResume(void *dom)');
+const virDomainSuspend: (dom: DomainPtr) => number = bind('int virDomainSuspend(void *dom)');
 const virDomainDestroyFlags: (dom: DomainPtr, flags: number) => number = bind(
   'int virDomainDestroyFlags(void *dom, unsigned int flags)',
 );
@@ -114,6 +115,12 @@ export const create = (conn: ConnectPtr, name: string, flags: number): void =>
 export const resume = (conn: ConnectPtr, name: string): void =>
   withDomain(conn, name, (dom) => {
     check('virDomainResume', virDomainResume(dom));
+  });
+
+/** Stops the domain's CPUs; it keeps its memory. */
+export const suspend = (conn: ConnectPtr, name: string): void =>
+  withDomain(conn, name, (dom) => {
+    check('virDomainSuspend', virDomainSuspend(dom));
   });
 
 /** Stops a domain at once; flags are virDomainDestroyFlagsValues. */

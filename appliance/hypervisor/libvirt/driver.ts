@@ -91,6 +91,14 @@ export class LibvirtDriver implements HypervisorDriver {
     }
   }
 
+  suspendVm(name: string): Promise<void> {
+    return vm.suspendVm(this.#session, name);
+  }
+
+  resumeVm(name: string): Promise<void> {
+    return vm.goOn(this.#session, name);
+  }
+
   shutdownVm(name: string, deadlineMs: number): Promise<boolean> {
     return vm.shutdownVm(this.#session, name, deadlineMs);
   }

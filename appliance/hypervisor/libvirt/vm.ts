@@ -56,6 +56,18 @@ export async function resumeVm(session: LibvirtSession, name: string): Promise<v
   await session.ask(`The VM ${name} could not be started`, 'domainResume', name);
 }
 
+/** Its CPUs stop; one that is suspended is left alone. */
+export async function suspendVm(session: LibvirtSession, name: string): Promise<void> {
+  if ((await vmState(session, name)) === 'paused') return;
+  await session.ask(`The VM ${name} could not be suspended`, 'domainSuspend', name);
+}
+
+/** Lets a suspended VM go on; one that runs is left alone. */
+export async function goOn(session: LibvirtSession, name: string): Promise<void> {
+  if ((await vmState(session, name)) === 'running') return;
+  await session.ask(`The VM ${name} could not be resumed`, 'domainResume', name);
+}
+
 export function isNoDirectIo(error: unknown): boolean {
   return error instanceof RehostError && error.code === 'HYPERVISOR_REFUSED' && NO_DIRECT_IO.test(error.message);
 }

@@ -2,7 +2,7 @@ import { ownedByJob } from '../../hypervisor/owned.ts';
 import type { JobContext } from '../context.ts';
 import { fingerprint } from '../kept-replica.ts';
 import { releaseSource } from '../release.ts';
-import { LOCAL_CONFIG } from './provision.ts';
+import { LOCAL_CONFIG } from '../transfer-vm.ts';
 
 /**
  * Removes what the job made: VMs by their metadata, volumes by their prefix. Verified replicas of a job that failed are kept,

@@ -8,7 +8,10 @@ const AWAY_MAX_MS = 180_000;
 /** A rebuild of several initramfs under emulation takes minutes each, ms. */
 const CONVERT_MAX_MS = 3_600_000;
 
-/** The receiver makes the guest boot as a virtual machine, on the overlays. */
+/**
+ * The receiver makes the guest boot as a virtual machine, on the overlays. A pause is obeyed after it: a transfer VM that stood still
+ * in the middle would seem dead, and a conversion takes minutes.
+ */
 export async function convert(context: JobContext): Promise<void> {
   const { job, deps, signal, log } = context;
   const receiver = await deps.receivers.waitFor(job.id, AWAY_MAX_MS, signal);
@@ -31,13 +34,7 @@ export async function convert(context: JobContext): Promise<void> {
         log.line(`convert ${step.step}: ${step.outcome}, ${step.detail} (${step.seconds.toFixed(1)} s)`);
       reported = status.steps.length;
       job.steps = status.steps;
-      context.progress({
-        doneBytes: 0,
-        totalBytes: null,
-        wireBytes: 0,
-        bytesPerSecond: 0,
-        note: status.steps.at(-1)?.step ?? 'looking at the guest',
-      });
+      context.progress({ note: status.steps.at(-1)?.step ?? 'looking at the guest' });
       if (status.progress === 'failed')
         throw status.error ? fromWire(status.error) : new RehostError('CONVERSION_FAILED', 'The conversion failed.');
       if (status.progress === 'idle')
@@ -55,6 +52,6 @@ export async function convert(context: JobContext): Promise<void> {
         'CONVERSION_FAILED',
         `The conversion did not end within ${CONVERT_MAX_MS / 60_000} minutes.`,
       );
-    await pause(context.pollMs, signal);
+    await pause(context.pauses.pollMs, signal);
   }
 }

@@ -13,14 +13,19 @@ const REBOOT_DEADLINE_MS = 90_000;
 /** What is kept of the console for the search, characters. */
 const TAIL_CHARACTERS = 4096;
 
-/** Boots the target VM on the isolated network until its serial console shows a login prompt; keeps a screenshot. */
+/**
+ * Boots the target VM on the isolated network until its serial console shows a login prompt; keeps a screenshot. A pause suspends the
+ * VM, and the proof's time stands still with it.
+ */
 export async function prove(context: JobContext): Promise<void> {
   const { job, hypervisor, log, signal } = context;
   const { driver } = hypervisor;
   const vm = job.order.name;
-  // Entered again after a crash: what it showed meanwhile nobody read, so it is booted anew. A VM that is still too early in its
-  // boot to shut down loses its power; its file systems' journals are made for that, and the replica is not touched.
-  if ((await driver.vmState(vm)) === 'running' && !(await driver.shutdownVm(vm, REBOOT_DEADLINE_MS)))
+  await context.pausePoint();
+  // Entered again after a crash: what it showed meanwhile nobody read, so it is booted anew. A VM that is suspended, or still too early
+  // in its boot to shut down, loses its power; its file systems' journals are made for that, and the replica is not touched.
+  const met = await driver.vmState(vm);
+  if (met === 'paused' || (met === 'running' && !(await driver.shutdownVm(vm, REBOOT_DEADLINE_MS))))
     await defineTarget(context);
   let tail = '';
   let evidence: string | undefined;
@@ -35,30 +40,32 @@ export async function prove(context: JobContext): Promise<void> {
       (error) => log.error("the target VM's console broke", error),
     );
   let console = listen(await driver.startVmWithConsole(vm));
-  const started = Date.now();
-  const deadline = started + (job.order.proofDeadlineMs ?? PROOF_DEADLINE_MS);
+  // Moved on by the time that it stood still.
+  let started = Date.now();
+  const limitMs = job.order.proofDeadlineMs ?? PROOF_DEADLINE_MS;
   try {
     while (evidence === undefined) {
+      if (job.pauseRequested) {
+        const since = Date.now();
+        await driver.suspendVm(vm);
+        await context.pausePoint();
+        await driver.resumeVm(vm);
+        started += Date.now() - since;
+      }
       const state = await driver.vmState(vm);
       // The console ends with libvirt's daemon, the VM does not: it is opened again.
       if (state === 'running' && !console.following) console = listen(await driver.console(vm));
       if (state !== 'running')
         throw new RehostError('PROOF_FAILED', `VM '${vm}' is ${state} before it showed a login prompt.`);
-      if (Date.now() > deadline) {
+      if (Date.now() - started > limitMs) {
         const seen = tail.trimEnd().split(/\r?\n/).at(-1)?.slice(-120) ?? '';
         throw new RehostError(
           'PROOF_FAILED',
           `No login prompt within ${Math.round((Date.now() - started) / 1000)} s; the console's last line: '${seen}'.`,
         );
       }
-      context.progress({
-        doneBytes: 0,
-        totalBytes: null,
-        wireBytes: 0,
-        bytesPerSecond: 0,
-        note: `booting, ${Math.round((Date.now() - started) / 1000)} s`,
-      });
-      await pause(context.pollMs, signal);
+      context.progress({ note: `booting, ${Math.round((Date.now() - started) / 1000)} s` });
+      await pause(context.pauses.pollMs, signal);
     }
   } finally {
     await console[Symbol.asyncDispose]();

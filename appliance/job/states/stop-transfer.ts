@@ -1,7 +1,7 @@
 import type { JobContext } from '../context.ts';
-import { configVolume, diskSerial, transferVmName } from '../names.ts';
+import { configVolume, diskSerial, journalVolume, transferVmName } from '../names.ts';
 
-/** Lets the guest's kernel finish with the overlays, then destroys the transfer VM with its root file system and its config disk. */
+/** Lets the guest's kernel finish with the overlays, then destroys the transfer VM with its root file system, its config disk and the journal. */
 export async function stopTransfer(context: JobContext): Promise<void> {
   const { job, deps, hypervisor } = context;
   const { driver } = hypervisor;
@@ -11,6 +11,8 @@ export async function stopTransfer(context: JobContext): Promise<void> {
   }
   await driver.destroyVm(vm);
   await deps.receivers.forget(job.id);
-  const config = configVolume(job.pool, job.id);
-  await driver.deleteVolume(config.pool, config.name);
+  // The journal is the manifest by now, which the appliance keeps.
+  for (const volume of [configVolume(job.pool, job.id), journalVolume(job.pool, job.id)]) {
+    await driver.deleteVolume(volume.pool, volume.name);
+  }
 }

@@ -1,65 +1,80 @@
-import { fromWire, RehostError } from '../../api/errors.ts';
 import type { Job } from '../../api/job.ts';
 import type { JobContext } from '../context.ts';
+import { noteAgain } from '../copy/fruitless.ts';
+import { againAfter } from '../copy/outcome.ts';
+import { ReceiverWatch } from '../copy/receiver.ts';
+import { type VerifyStatus, watchReread } from '../copy/reread.ts';
+import { keepManifest } from '../manifest/file.ts';
 import { transferVmName } from '../names.ts';
-import { Patience } from '../patience.ts';
 import { releaseSource } from '../release.ts';
 import { pause } from '../wait.ts';
 
-const AWAY_MAX_MS = 180_000;
+/** One part is at most a MiB. */
+const JOURNAL_DEADLINE_MS = 60_000;
 
-/** The receiver re-reads the replicas past every cache and compares with the hashes that the agent took while serving. */
+/**
+ * The receiver re-reads the replicas past every cache and compares with the hashes that the agent took while serving; its journal
+ * becomes the job's manifest. Where the receiver is gone the job goes back to the copy, which finds in the journal that all is there.
+ */
 export async function verify(context: JobContext): Promise<void> {
-  const { job, deps, hypervisor, signal } = context;
+  const { job } = context;
   if (job.replicaVerified) {
     context.detail('verified in the earlier attempt');
     // A crash may have come between the record and the release.
     if (job.releasePending) await releaseSource(context);
     return;
   }
-  const away = new Patience(AWAY_MAX_MS, 'RECEIVER_LOST', 'The transfer VM has not answered');
-  while (!(await away.attempt(() => deps.receivers.get(job.id)?.request('verify.start', { jobId: job.id })))) {
-    await pause(context.pollMs, signal);
-  }
-  let before = { at: Date.now(), bytes: 0 };
-  for (;;) {
-    const status = await away.attempt(() => deps.receivers.get(job.id)?.request('verify.status', { jobId: job.id }));
-    if (status) {
-      const now = { at: Date.now(), bytes: status.checkedBytes };
-      context.progress({
-        doneBytes: status.checkedBytes,
-        totalBytes: status.totalBytes,
-        wireBytes: job.wireBytes ?? 0,
-        bytesPerSecond: ((now.bytes - before.bytes) * 1000) / Math.max(1, now.at - before.at),
-        note: '',
-      });
-      before = now;
-      if (status.progress === 'failed')
-        throw status.error ? fromWire(status.error) : new RehostError('VERIFY_MISMATCH', 'The verification failed.');
-      if (status.progress === 'idle')
-        throw new RehostError('RECEIVER_LOST', 'The receiver was started anew and has lost its copy.');
-      if (status.progress === 'done') {
-        job.manifests = status.manifests;
-        if ((await hypervisor.driver.cacheMode(transferVmName(job.id))) === 'writeback') {
-          job.warnings.push(
-            `Pool '${job.pool}' takes no direct I/O: the re-read may have come from the hypervisor's memory instead of its disk.`,
-          );
-        }
-        job.replicaVerified = true;
-        job.releasePending = true;
-        context.detail(`${status.checkedBytes} bytes re-read, ${status.manifests.map(manifestLine).join(', ')}`);
-        await context.save();
-        break;
-      }
-    }
-    await pause(context.pollMs, signal);
+  try {
+    await keep(context, await reread(context));
+  } catch (error) {
+    const again = againAfter(error);
+    if (!again || context.signal.aborted) throw error;
+    await noteAgain(context, again.why);
+    context.detail(`begins again: ${again.why.message}`);
+    context.again();
+    return;
   }
   // The copy is complete and proven: the source is free from here on.
   await releaseSource(context);
 }
 
+async function reread(context: JobContext): Promise<VerifyStatus> {
+  const { job, pauses, signal } = context;
+  const receiver = new ReceiverWatch(context);
+  for (;;) {
+    const started = await receiver.ask((peer) => peer.request('verify.start', { jobId: job.id }));
+    if (started) return await watchReread(context);
+    await pause(pauses.pollMs, signal);
+  }
+}
+
+/** The manifest first, then the record that says that it is there. */
+async function keep(context: JobContext, status: VerifyStatus): Promise<void> {
+  const { job, hypervisor, log, manifestKey, pauses, signal } = context;
+  job.manifests = status.manifests;
+  const receiver = new ReceiverWatch(context);
+  const { fingerprint } = await keepManifest(job, log, manifestKey, async (offset) => {
+    for (;;) {
+      const part = await receiver.ask((peer) =>
+        peer.request('verify.journal', { jobId: job.id, offset }, JOURNAL_DEADLINE_MS),
+      );
+      if (part) return Buffer.from(part.data, 'base64');
+      await pause(pauses.pollMs, signal);
+    }
+  });
+  if ((await hypervisor.driver.cacheMode(transferVmName(job.id))) === 'writeback') {
+    const warning = `Pool '${job.pool}' takes no direct I/O: the re-read may have come from the hypervisor's memory instead of its disk.`;
+    if (!job.warnings.includes(warning)) job.warnings.push(warning);
+  }
+  job.replicaVerified = true;
+  job.releasePending = true;
+  context.detail(
+    `${status.checkedBytes} bytes re-read, ${status.manifests.map(manifestLine).join(', ')}; manifest signed with key ${fingerprint.slice(0, 16)}`,
+  );
+  await context.save();
+}
+
 /** One disk's manifest for a person: whether its holes were all read as zeros, or sampled. */
-function manifestLine(manifest: Job['manifests'][number]): string {
-  const holes = manifest.holes === undefined ? '' : `, holes ${manifest.holes === 'read' ? 'read in full' : 'sampled'}`;
-  return `${manifest.disk} sha256:${manifest.sha256.slice(0, 16)}${holes}`;
+function manifestLine({ disk, sha256, holes }: Job['manifests'][number]): string {
+  return `${disk} sha256:${sha256.slice(0, 16)}, holes ${holes === 'read' ? 'read in full' : 'sampled'}`;
 }

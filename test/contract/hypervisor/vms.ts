@@ -108,6 +108,53 @@ export function vmContract(bench: () => Bench): void {
       await driver.destroyVm('deaf');
     });
 
+    void it('a suspended guest stands still and goes on where it was', async () => {
+      const { driver } = bench();
+      await driver.defineVm(vm('rest'));
+      await assert.rejects(driver.suspendVm('rest'), { code: 'HYPERVISOR_REFUSED' });
+      await assert.rejects(driver.resumeVm('rest'), { code: 'HYPERVISOR_REFUSED' });
+      await driver.startVm('rest');
+      for (const round of [1, 2]) {
+        await driver.suspendVm('rest');
+        await driver.suspendVm('rest');
+        assert.equal(await driver.vmState('rest'), 'paused', `round ${round}`);
+        await driver.resumeVm('rest');
+        await driver.resumeVm('rest');
+        assert.equal(await driver.vmState('rest'), 'running', `round ${round}`);
+      }
+      await driver.suspendVm('rest');
+      await driver.destroyVm('rest');
+      await assert.rejects(driver.suspendVm('rest'), { code: 'NOT_FOUND' });
+      await assert.rejects(driver.resumeVm('rest'), { code: 'NOT_FOUND' });
+    });
+
+    void it('a volume below the overlay of a running VM can be read by another VM', async () => {
+      const { driver } = bench();
+      const disk = await filled(bench(), 'shared-below.raw', bootSector('read beside its user\r\n'));
+      const overlay = await driver.createOverlay(qcow2('shared-above.qcow2'), disk);
+      await driver.defineVm(vm('user', { disks: [{ volume: overlay, serial: 'above', bus: 'virtio', bootOrder: 1 }] }));
+      await driver.startVm('user');
+      await driver.defineVm(vm('reader', { disks: [scsi(disk, 'below', { readonly: true, bootOrder: 1 })] }));
+      const console = await driver.startVmWithConsole('reader');
+      try {
+        assert.equal(await readUntil(console, '\n'), 'read beside its user\r\n');
+      } finally {
+        await console.close();
+      }
+      assert.equal(await driver.vmState('user'), 'running');
+      await driver.destroyVm('reader');
+      // The user keeps its volume: it can be started again.
+      await driver.destroyVm('user');
+      await driver.defineVm(vm('user', { disks: [{ volume: overlay, serial: 'above', bus: 'virtio', bootOrder: 1 }] }));
+      const again = await driver.startVmWithConsole('user');
+      try {
+        assert.equal(await readUntil(again, '\n'), 'read beside its user\r\n');
+      } finally {
+        await again.close();
+        await driver.destroyVm('user');
+      }
+    });
+
     void it('the screen is a picture with text on it', async () => {
       const { driver } = bench();
       await driver.defineVm(vm('screen', { video: true }));

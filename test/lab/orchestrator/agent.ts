@@ -48,6 +48,7 @@ export async function openChannel(
     'snapshot.release': () => ({}),
     'export.start': refuse,
     'export.status': refuse,
+    'export.tune': refuse,
     'export.stop': () => ({}),
     power: () => ({}),
   };

@@ -145,6 +145,14 @@ export class MemoryHypervisor implements HypervisorDriver {
     return console;
   }
 
+  async suspendVm(name: string): Promise<void> {
+    this.#vmThatIsOn(name).state = 'paused';
+  }
+
+  async resumeVm(name: string): Promise<void> {
+    this.#vmThatIsOn(name).state = 'running';
+  }
+
   async shutdownVm(name: string, deadlineMs: number): Promise<boolean> {
     if (!(deadlineMs > 0)) throw new RehostError('REQUEST_INVALID', 'A wait has an end.');
     const vm = this.vms.get(name);
@@ -238,6 +246,13 @@ export class MemoryHypervisor implements HypervisorDriver {
     return disk.volume.name;
   }
 
+  /** The VM ends by itself, as if its QEMU had been killed. */
+  crash(name: string): void {
+    const vm = this.#vm(name);
+    this.#stop(vm);
+    vm.state = 'crashed';
+  }
+
   #start(vm: MemoryVm): void {
     if (vm.state === 'running') return;
     for (const nic of vm.nics) {
@@ -251,7 +266,7 @@ export class MemoryHypervisor implements HypervisorDriver {
   }
 
   #stop(vm: MemoryVm): void {
-    if (vm.state === 'running') this.onStop(vm);
+    if (vm.state === 'running' || vm.state === 'paused') this.onStop(vm);
     vm.state = 'shut-off';
     for (const console of vm.consoles.splice(0)) console.end();
   }
@@ -305,6 +320,12 @@ export class MemoryHypervisor implements HypervisorDriver {
       throw new RehostError('REQUEST_INVALID', `${volume.name} is ${found.facts.format}, not ${volume.format}.`);
     }
     return found;
+  }
+
+  #vmThatIsOn(name: string): MemoryVm {
+    const vm = this.#vm(name);
+    if (vm.state === 'running' || vm.state === 'paused') return vm;
+    throw new RehostError('HYPERVISOR_REFUSED', `The VM ${name} is off.`);
   }
 
   #vm(name: string): MemoryVm {

@@ -14,9 +14,20 @@ export async function openReceiver(port: number, caPem: string): Promise<Receive
   };
   return new Peer(socket, ORCHESTRATOR_METHODS, RECEIVER_METHODS, {
     'copy.start': refuse,
-    'copy.status': () => ({ progress: 'idle', disks: [], wireBytes: 0, reconnects: 0, error: null }),
+    'copy.status': () => ({
+      progress: 'idle',
+      disks: [],
+      wireBytes: 0,
+      reconnects: 0,
+      retries: 0,
+      paused: null,
+      error: null,
+    }),
+    'copy.tune': refuse,
     'verify.start': refuse,
+    'verify.replica': refuse,
     'verify.status': refuse,
+    'verify.journal': refuse,
     'copy.release': refuse,
     'convert.start': refuse,
     'convert.status': refuse,

@@ -167,6 +167,11 @@ void test('cli: watch draws progress, outlives a restart of rehostd, and ends wi
     totalBytes: 4 * 2 ** 30,
     wireBytes: 1,
     bytesPerSecond: 85e6,
+    wireBytesPerSecond: 41e6,
+    secondsLeft: 3725,
+    retries: 2,
+    reconnects: 1,
+    disks: [],
     note: '',
   };
   const views: JobView[] = [
@@ -182,12 +187,83 @@ void test('cli: watch draws progress, outlives a restart of rehostd, and ends wi
     await listenUnix(server, socket);
     await new Promise((resolve) => server.once('close', resolve));
   };
-  const run = rehost(['watch', 'abcdef', '--socket', socket], 120);
+  const run = rehost(['watch', 'abcdef', '--socket', socket], 200);
   for (const view of views) await serve(view);
   const { code, out } = await run;
   assert.equal(code, 0);
-  assert.match(out, /copy {2}\[#{18}\.{6}\] 75 % {2}3\.0 GiB of 4\.0 GiB {2}85\.0 MB\/s/);
+  assert.match(
+    out,
+    /copy {2}\[#{18}\.{6}\] 75 % {2}3\.0 GiB of 4\.0 GiB {2}85\.0 MB\/s {2}wire 41\.0 MB\/s {2}1 h 2 min left {2}2 retries/,
+  );
   assert.match(out, /Job abcdef ended: done\.\n$/);
+});
+
+void test('cli: pause, limit, resume and verify; what they refuse is said before anything is asked', async (t) => {
+  const server = await orchestrator(t, {
+    prepare: async (state) => {
+      const store = await Store.open(state);
+      await store.save(job('abcdef', { state: 'overlay', attempts: 2 }));
+      await store.save(job('bbbbbb', { lastCheck: { at: '2026-01-02', ok: false, message: 'VERIFY_MISMATCH: sda' } }));
+      await store.close();
+    },
+  });
+  const at = (...argv: string[]) => rehost([...argv, '--socket', server.socket]);
+  assert.match((await at('pause', 'abcdef')).out, /abcdef is being paused; 'rehost resume abcdef'/);
+  assert.match((await at('jobs')).out, /abcdef +overlay, (pause requested|HYPERVISOR_UNREACHABLE|PAUSED)/);
+  for (const argv of [
+    [],
+    ['--rate', 'fast'],
+    ['--rate', '5'],
+    ['--back-off', 'maybe'],
+    ['--priority', 'high'],
+    ['--rate', '1K'],
+  ])
+    assert.equal((await at('limit', 'abcdef', ...argv)).code, 2, argv.join(' '));
+  assert.equal(
+    (await at('limit', 'abcdef', '--rate', '50M', '--priority', 'low', '--back-off', 'on')).out,
+    'Job abcdef: at most 50.0 MiB per second, priority low, back-off on.\n',
+  );
+  assert.equal(
+    (await at('limit', 'abcdef', '--rate', 'none')).out,
+    'Job abcdef: no limit, priority low, back-off on.\n',
+  );
+  const shown = (await at('show', 'abcdef')).out;
+  assert.match(shown, /limits +no limit, priority low, back-off on\n/);
+  assert.match(shown, /attempts +2\n/);
+  assert.match((await at('resume', 'abcdef')).out, /abcdef goes on/);
+  assert.equal((await at('pause', 'bbbbbb')).code, 4);
+  assert.equal((await at('verify', 'bbbbbb')).code, 2);
+  assert.equal((await at('verify', 'cccccc')).code, 3);
+  assert.match((await at('show', 'bbbbbb')).out, /check +At 2026-01-02 the replica DIFFERS: VERIFY_MISMATCH: sda/);
+});
+
+void test('cli: verify shows the check and tells by its exit code what was found', async (t) => {
+  for (const [ok, code, text] of [
+    [true, 0, /is as it was verified: all well/],
+    [false, 1, /DIFFERS: all well/],
+    [null, 1, /could not be checked: all well/],
+  ] as const) {
+    const socket = join(await temporaryFolder(t), 'rehost.sock');
+    const lastCheck = { at: '2026-01-02', ok, message: 'all well' };
+    const answers: JobView[] = [
+      { job: job('abcdef', { state: 'recheck' }), progress: null },
+      { job: job('abcdef', { state: 'recheck' }), progress: null },
+      { job: job('abcdef', { lastCheck }), progress: null },
+    ];
+    const asked: string[] = [];
+    const server = createServer((request, response) => {
+      asked.push(`${request.method} ${request.url}`);
+      response.end(JSON.stringify(answers.shift()));
+    });
+    await listenUnix(server, socket);
+    atEnd(t, async () => {
+      server.close();
+    });
+    const run = await rehost(['verify', 'abcdef', '--socket', socket]);
+    assert.deepEqual([run.code, run.err], [code, '']);
+    assert.match(run.out, text);
+    assert.deepEqual(asked, ['POST /api/v1/jobs/abcdef/verify', ...Array(2).fill('GET /api/v1/jobs/abcdef')]);
+  }
 });
 
 void test('cli: an answer that does not fit its schema, or is none, is PROTOCOL_VIOLATION', async (t) => {

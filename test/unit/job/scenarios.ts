@@ -8,6 +8,8 @@ interface Scenario {
   readonly ends: 'done' | 'failed';
   /** The point from which on it differs from the first scenario: those before are disturbed there. */
   readonly from: string;
+  /** The point from which on it is like the first scenario again. */
+  readonly until?: string;
   readonly prepare: (world: World) => void;
 }
 
@@ -20,6 +22,27 @@ export const SCENARIOS: readonly Scenario[] = [
     prepare: (world) => {
       world.conversion = new RehostError('CONVERSION_FAILED', 'The guest has no kernel.');
     },
+  },
+  {
+    name: 'a job whose transfer VM dies in the copy',
+    ends: 'done',
+    from: 'driver.vmState 3',
+    until: 'receiver.copy.release 1',
+    prepare: (world) => world.at('receiver.copy.status 3', 'after', () => world.transferVmDies()),
+  },
+  {
+    name: 'a job whose transfer VM dies in the verification',
+    ends: 'done',
+    from: 'driver.vmState 3',
+    until: 'receiver.copy.release 1',
+    prepare: (world) => world.at('receiver.verify.status 1', 'after', () => world.transferVmDies()),
+  },
+  {
+    name: 'a job whose source machine is booted again in the copy',
+    ends: 'done',
+    from: 'agent.export.status 2',
+    until: 'receiver.copy.release 1',
+    prepare: (world) => world.at('receiver.copy.status 3', 'after', () => world.agentReboots()),
   },
 ];
 
@@ -41,7 +64,7 @@ export async function inWorld<T>(scenario: Scenario, work: (world: World) => Pro
   }
 }
 
-/** The points of an undisturbed job, in order. */
+/** The points of an undisturbed job that are disturbed, in order. */
 export async function pointsOf(scenario: Scenario): Promise<Point[]> {
   return await inWorld(scenario, async (world) => {
     const job = await world.orderToEnd();
@@ -49,6 +72,9 @@ export async function pointsOf(scenario: Scenario): Promise<Point[]> {
     await world.check(job);
     const from = world.points.findIndex(({ name }) => name === scenario.from);
     if (from < 0) throw new Error(`${scenario.name}: there is no point ${scenario.from}`);
-    return world.points.slice(from);
+    const until =
+      scenario.until === undefined ? undefined : world.points.findIndex(({ name }) => name === scenario.until);
+    if (until !== undefined && until <= from) throw new Error(`${scenario.name}: ${scenario.until} does not follow`);
+    return world.points.slice(from, until);
   });
 }

@@ -19,14 +19,18 @@ import type { HypervisorDriver } from '../../../appliance/hypervisor/driver.ts';
 import { ownedByJob } from '../../../appliance/hypervisor/owned.ts';
 import type { AgentPeer, JobDependencies, JobStore, ReceiverPeer } from '../../../appliance/job/dependencies.ts';
 import { JobEngine } from '../../../appliance/job/engine.ts';
-import { LOCAL_CONFIG } from '../../../appliance/job/states/provision.ts';
+import { JobLog } from '../../../appliance/job/log.ts';
+import { checkManifest } from '../../../appliance/job/manifest/file.ts';
+import { manifestKey } from '../../../appliance/job/manifest/signature.ts';
 import { hasEnded } from '../../../appliance/job/states.ts';
+import { LOCAL_CONFIG } from '../../../appliance/job/transfer-vm.ts';
 import { Connections } from '../../../appliance/machine/connections.ts';
 import { Store } from '../../../appliance/store/store.ts';
 import { inventory } from '../../lab/orchestrator/inventory.ts';
 import { joinedPeer } from '../../lab/orchestrator/loose-peer.ts';
 import { MemoryHypervisor, type MemoryVm } from '../../lab/orchestrator/memory-hypervisor.ts';
-import { SourceEnd, TransferGuest } from './ends.ts';
+import { SourceEnd } from './source-end.ts';
+import { COPIED, type Fate, TransferGuest } from './transfer-guest.ts';
 
 export const MACHINE = '0123456789abcdef';
 export const NAME = 'copy-1';
@@ -36,6 +40,18 @@ const BOOT_LOOKS = 2;
 /** Nobody who is still to come in these tests takes longer, ms. */
 const DIAL_LIMIT_MS = 500;
 const END_LIMIT_MS = 20_000;
+const IDLE_MS = 30;
+const KEYS = { transfer: Buffer.alloc(32, 7), manifest: Buffer.alloc(32, 8) };
+const PAUSES = {
+  cleanUpMs: 1,
+  saveMs: 1,
+  pollMs: 1,
+  hypervisorMs: 1,
+  hypervisorAwayMs: 10,
+  receiverAwayMs: DIAL_LIMIT_MS,
+  agentQuietMs: 10,
+  agentAwayMs: 2000,
+};
 /** A file system in memory where there is one: what these tests ask of the store is not its disk. */
 const BASE = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
 
@@ -68,6 +84,15 @@ export class World {
   readonly warnings: string[] = [];
   /** What the guest system does wrong. */
   conversion: RehostError | undefined;
+  /** What befalls the copy; asked at every look at it. */
+  copyFails: () => RehostError | undefined = () => undefined;
+  readonly fate: Fate = {
+    conversion: () => this.conversion,
+    copy: () => this.copyFails(),
+    badRanges: [],
+    tokens: [],
+    violations: this.hypervisor.violations,
+  };
   boots = true;
   agentAway = false;
   /** Throws for a point that is to fail. */
@@ -119,6 +144,10 @@ export class World {
     return join(this.#folder, 'jobs', id, name);
   }
 
+  log(id: string): JobLog {
+    return new JobLog(this.#folder, id, (text) => this.warnings.push(text));
+  }
+
   /** A new orchestrator on the same state: its agent and its receivers dial in again. */
   async begin(): Promise<void> {
     const store = await Store.open(join(this.#folder, 'state'));
@@ -126,11 +155,7 @@ export class World {
     const receivers = new Connections<ReceiverPeer>('TRANSFER_VM_SILENT', 'receiver of the job');
     const handle: { life?: Life } = {};
     const pass: Pass = (kind, act) => this.#pass(handle.life, kind, act);
-    const engine = new JobEngine(this.#dependencies(pass, store, agents, receivers), Buffer.alloc(32, 7), {
-      cleanUpMs: 1,
-      saveMs: 1,
-      pollMs: 1,
-    });
+    const engine = new JobEngine(this.#dependencies(pass, store, agents, receivers), KEYS, PAUSES);
     const life: Life = { engine, store, dead: false, died: Promise.withResolvers(), agents, receivers };
     handle.life = life;
     this.#life = life;
@@ -156,8 +181,8 @@ export class World {
   async restart(): Promise<void> {
     const life = this.#living;
     if (!life.dead) {
-      life.dead = true;
       await life.engine.stop();
+      life.dead = true;
     }
     await this.#leave(life);
     await this.begin();
@@ -173,6 +198,37 @@ export class World {
   agentLeaves(): void {
     this.agentAway = true;
     for (const { id } of this.machines) this.#living.agents.drop(id);
+  }
+
+  /** The source machine is booted into the agent again; it is approved by then. */
+  agentReboots(): void {
+    this.agentLeaves();
+    this.source.reboot();
+    this.agentAway = false;
+    this.agentDials();
+  }
+
+  /** The transfer VMs of all jobs die. */
+  transferVmDies(): void {
+    for (const vm of [...this.#guests.keys()]) this.hypervisor.crash(vm.name);
+  }
+
+  /** The receivers' processes are started anew in their VMs: they have the session key still, and nothing else. */
+  receiverForgets(): void {
+    for (const [vm, { jobId, guest }] of [...this.#guests]) {
+      const anew = new TransferGuest(vm, this.hypervisor, this.source, this.fate);
+      anew.sessionKey = guest.sessionKey;
+      this.#guests.set(vm, { jobId, guest: anew });
+      this.#life?.receivers.drop(jobId);
+      this.#receiverDials(vm, anew);
+    }
+  }
+
+  /** The guest of the one transfer VM that runs. */
+  get guest(): TransferGuest {
+    const [transfer] = this.#guests.values();
+    assert.ok(transfer, 'no transfer VM runs');
+    return transfer.guest;
   }
 
   /** At the named point, once: before the call has any effect, or after it had it and before its answer is known. */
@@ -194,6 +250,27 @@ export class World {
       if (Date.now() > limit) throw new Error(`job ${id} does not end: ${job?.state}; ${this.warnings.join('; ')}`);
       await sleep(1);
     }
+  }
+
+  /** Waits until this holds. */
+  async until(holds: () => boolean): Promise<void> {
+    const limit = Date.now() + END_LIMIT_MS;
+    while (!holds()) {
+      const [job] = this.engine.list();
+      if (Date.now() > limit)
+        throw new Error(`it never holds: ${job?.state} ${JSON.stringify(job?.paused)} ${JSON.stringify(job?.error)}`);
+      await sleep(1);
+    }
+  }
+
+  /** Long enough for a job that does not stand still to do something. */
+  async idle(ms = IDLE_MS): Promise<void> {
+    await sleep(ms);
+  }
+
+  /** Resolves when the present orchestrator is killed. */
+  get died(): Promise<undefined> {
+    return this.#living.died.promise;
   }
 
   /** Orders and waits for the end; a kill before the order was durable leaves no job, and then none is answered. */
@@ -223,11 +300,14 @@ export class World {
       );
       for (const overlay of overlays)
         assert.equal(this.hypervisor.volumes.get(overlay)?.content.toString(), 'converted');
-      for (const replica of replicas) assert.equal(this.hypervisor.volumes.get(replica)?.content.toString(), 'copy');
+      for (const replica of replicas) assert.equal(this.hypervisor.volumes.get(replica)?.content.toString(), COPIED);
       assert.equal(job.error, null);
       assert.equal(job.proof?.evidence, 'web login:');
     }
     if (job.state === 'cancelled') assert.deepEqual(job.kept, []);
+    if (job.replicaVerified) await checkManifest(job, this.log(job.id), manifestKey(KEYS.manifest));
+    assert.equal(job.paused, null);
+    assert.equal(job.pauseRequested, false);
     assert.equal(this.#enrolments.has(job.id), false, 'the receiver is still expected');
     assert.equal(existsSync(this.jobFile(job.id, LOCAL_CONFIG)), false, 'the config disk is still there');
     assert.equal(this.source.snapshots.has(job.id), job.releasePending, 'the source is still held');
@@ -363,7 +443,7 @@ export class World {
 
   #started(vm: MemoryVm): void {
     if (vm.owner?.role !== 'transfer') return;
-    const guest = new TransferGuest(vm, this.hypervisor, this.source, () => this.conversion);
+    const guest = new TransferGuest(vm, this.hypervisor, this.source, this.fate);
     this.#guests.set(vm, { jobId: vm.owner.jobId, guest });
     for (const console of vm.consoles) console.say('receiver starts\r\n');
     // A guest needs a moment to boot.

@@ -17,6 +17,7 @@ import { STATE_FILE, Store } from '../../../appliance/store/store.ts';
 import { enrol, hello, newKeys, openChannel, shownCode, signature } from '../../lab/orchestrator/agent.ts';
 import { atEnd, temporaryFolder } from '../../lab/orchestrator/folder.ts';
 import { inventory } from '../../lab/orchestrator/inventory.ts';
+import { job } from '../../lab/orchestrator/job.ts';
 import { loosePeer } from '../../lab/orchestrator/loose-peer.ts';
 import { ask, orchestrator, type TestOrchestrator, until } from '../../lab/orchestrator/orchestrator.ts';
 
@@ -282,6 +283,51 @@ void test('enrolment: a machine that was booted again takes over the name of its
       ['machine.approve', later.id],
     ],
   );
+});
+
+void test('enrolment: a machine that was booted again while a job works with it goes on as itself, and its earlier key is void', async (t) => {
+  const server = await orchestrator(t);
+  const hardware = inventory({ uuid: '11111111-2222-3333-4444-555555555555' });
+  const [earlier, later, other] = [newKeys(), newKeys(), newKeys()];
+  const first = await enrol(server.port, server.identity.caPem, earlier, hardware);
+  const { machineId } = first.proof;
+  await approve(server, machineId, { code: await shownCode(earlier, server.identity.caDer), name: 'db' });
+  await server.close();
+  const again = await orchestrator(t, {
+    folder: join(server.state, '..'),
+    prepare: async (state) => {
+      const store = await Store.open(state);
+      await store.save(job('abcdef', { state: 'copy', machineId }));
+      await store.close();
+    },
+  });
+  const { port, identity } = again;
+  const enrolled = await enrol(port, identity.caPem, later, hardware);
+  assert.equal(enrolled.proof.approved, false);
+  const newId = enrolled.proof.machineId;
+  // Its own code is needed, as for every machine.
+  const wrong = await approve(again, newId, { code: '0000-0000' });
+  assert.equal((wrong.json() as { code: string }).code, 'PAIRING_CODE_WRONG');
+  // Other hardware is another machine, whatever it is called.
+  const stranger = await enrol(port, identity.caPem, other, inventory({ uuid: 'other' }));
+  const strange = await approve(again, stranger.proof.machineId, { code: await shownCode(other, identity.caDer) });
+  assert.deepEqual((strange.json() as { id: string }).id, stranger.proof.machineId);
+
+  const answer = await approve(again, newId, { code: await shownCode(later, identity.caDer) });
+  const { id, name, continues } = answer.json() as { id: string; name: string; continues: string };
+  assert.deepEqual({ id, name, continues }, { id: machineId, name: 'db', continues: newId }, answer.text);
+  const known = (await list(again)).find((machine) => machine.id === machineId);
+  assert.deepEqual([known?.approved, known?.online], [true, true]);
+  assert.equal(
+    (await list(again)).some((machine) => machine.id === newId),
+    false,
+  );
+  // The key that is not its own any more gets nowhere; the new one is known.
+  await assert.rejects(enrol(port, identity.caPem, earlier, hardware), { code: 'NOT_AUTHORISED' });
+  enrolled.channel.close();
+  await until('it is offline', async () => (await list(again)).some((one) => one.id === machineId && !one.online));
+  assert.equal((await enrol(port, identity.caPem, later, hardware)).proof.approved, true);
+  await until('it is online', async () => (await list(again)).some((one) => one.id === machineId && one.online));
 });
 
 void test('enrolment: a machine that has to leave a full room is told of as a change, and its agent is cut off', async (t) => {

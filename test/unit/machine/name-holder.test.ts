@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { JobState } from '../../../appliance/api/job.ts';
-import { holderToReplace } from '../../../appliance/machine/name-holder.ts';
+import { holderToReplace, machineToContinue } from '../../../appliance/machine/name-holder.ts';
 import { emptyStore } from '../../../appliance/store/schema.ts';
 import { inventory } from '../../lab/orchestrator/inventory.ts';
 import { job } from '../../lab/orchestrator/job.ts';
@@ -31,6 +31,28 @@ void test('name-holder: a job that has not ended keeps the name, one that has do
   for (const state of ['done', 'failed', undefined] as const) {
     assert.equal(holderToReplace(stored(state), 'db', hardware, offline)?.id, HOLDER);
   }
+});
+
+void test('name-holder: a machine continues only while a job works with it, offline, under its name or none, and alone', () => {
+  const found = (data: ReturnType<typeof stored>, name: string | undefined, facts = hardware, online = offline) =>
+    machineToContinue(data, name, facts, online)?.id;
+  assert.equal(found(stored('copy'), undefined), HOLDER);
+  assert.equal(found(stored('copy'), 'db'), HOLDER);
+  assert.equal(found(stored('copy'), 'web'), undefined);
+  assert.equal(
+    found(stored('copy'), undefined, hardware, () => true),
+    undefined,
+  );
+  assert.equal(found(stored('copy'), undefined, inventory({ uuid: 'u-2' })), undefined);
+  for (const state of ['done', 'failed', 'recheck', undefined] as const) {
+    assert.equal(found(stored(state), undefined), undefined, state);
+  }
+  const two = stored('copy');
+  const [machine] = two.machines;
+  assert.ok(machine);
+  two.machines.push({ ...machine, id: 'fedcba9876543210' });
+  two.jobs.push(job('abcdef2', { state: 'copy', machineId: 'fedcba9876543210' }));
+  assert.equal(found(two, undefined), undefined);
 });
 
 void test('name-holder: a free name, and no name, replace nobody', () => {

@@ -9,7 +9,7 @@ import { Store } from '../../../appliance/store/store.ts';
 import { VERSION } from '../../../appliance/version.ts';
 import { enrol, newKeys, shownCode } from '../../lab/orchestrator/agent.ts';
 import { job } from '../../lab/orchestrator/job.ts';
-import { type Answer, ask, orchestrator, type TestOrchestrator } from '../../lab/orchestrator/orchestrator.ts';
+import { type Answer, ask, orchestrator, type TestOrchestrator, until } from '../../lab/orchestrator/orchestrator.ts';
 
 /** Starts with these jobs in the store. */
 const withJobs = (...jobs: ReturnType<typeof job>[]) => ({
@@ -63,6 +63,61 @@ void test('rest: jobs are listed and shown with all their fields; an unknown one
   refused(await ask(server.socket, 'POST', '/api/v1/jobs/cccccc/cancel'), 'JOB_UNKNOWN');
   refused(await ask(server.socket, 'POST', '/api/v1/jobs/abcdef/cancel'), 'JOB_ENDED');
   refused(await ask(server.socket, 'POST', '/api/v1/jobs/abcdef/retry'), 'JOB_ENDED');
+});
+
+void test('rest: pause, resume, limits and verify of a job that has ended, or is not there, are refused; each is audited', async (t) => {
+  const server = await orchestrator(t, withJobs(job('abcdef'), job('bbbbbb', { replicaVerified: true })));
+  const post = (path: string) => ask(server.socket, 'POST', `/api/v1/jobs/${path}`);
+  const patch = (id: string, body: unknown) => ask(server.socket, 'PATCH', `/api/v1/jobs/${id}/limits`, body);
+  for (const action of ['pause', 'resume', 'verify']) refused(await post(`cccccc/${action}`), 'JOB_UNKNOWN');
+  for (const action of ['pause', 'resume']) refused(await post(`abcdef/${action}`), 'JOB_ENDED');
+  refused(await post('abcdef/verify'), 'REQUEST_INVALID');
+  assert.match(refused(await post('bbbbbb/verify'), 'NOT_FOUND').message, /no manifest/);
+  refused(await patch('cccccc', { backOff: true }), 'JOB_UNKNOWN');
+  refused(await patch('abcdef', { backOff: true }), 'JOB_ENDED');
+  for (const [body, field] of [
+    [{}, /./],
+    [{ bytesPerSecond: 1 }, /bytesPerSecond/],
+    [{ bytesPerSecond: 'fast' }, /bytesPerSecond/],
+    [{ readPriority: 'high' }, /readPriority/],
+    [{ backOff: 'on' }, /backOff/],
+    [{ name: 'other' }, /'name'/],
+  ] as const) {
+    assert.match(refused(await patch('abcdef', body), 'REQUEST_INVALID').message, field);
+  }
+  const audit = (await readFile(join(server.state, 'audit.log'), 'utf8')).trimEnd().split('\n');
+  const entries = audit.map((line) => JSON.parse(line) as { what: string; result: string });
+  for (const what of ['job.pause', 'job.resume', 'job.verify', 'job.limit'])
+    assert.ok(
+      entries.some((entry) => entry.what === what && entry.result !== 'ok'),
+      what,
+    );
+});
+
+void test('rest: a job is paused, limited and resumed while it waits, and all of it outlives a restart', async (t) => {
+  // Its hypervisor cannot be reached: it waits in its state.
+  const server = await orchestrator(t, withJobs(job('abcdef', { state: 'overlay' })));
+  const call = async (at: TestOrchestrator, method: string, path: string, body?: unknown) => {
+    const answer = await ask(at.socket, method, `/api/v1/jobs/abcdef${path}`, body);
+    assert.equal(answer.status, 200, answer.text);
+    return (answer.json() as JobView).job;
+  };
+  assert.equal((await call(server, 'POST', '/pause')).pauseRequested, true);
+  assert.equal((await call(server, 'POST', '/pause')).pauseRequested, true);
+  await call(server, 'PATCH', '/limits', { bytesPerSecond: 1_000_000, readPriority: 'low' });
+  const limited = await call(server, 'PATCH', '/limits', { bytesPerSecond: null, backOff: true });
+  assert.deepEqual(limited.order, { machine: 'm', name: 'copy-1', readPriority: 'low', backOff: true });
+  await server.close();
+  const again = await orchestrator(t, { folder: join(server.state, '..') });
+  await until('it stands still', async () => (await call(again, 'GET', '')).paused?.code === 'PAUSED');
+  assert.deepEqual((await call(again, 'GET', '')).order, limited.order);
+  assert.equal((await call(again, 'POST', '/resume')).pauseRequested, false);
+  assert.equal((await call(again, 'POST', '/resume')).pauseRequested, false);
+  await until('it waits for its hypervisor', async () => {
+    const { paused } = await call(again, 'GET', '');
+    return paused?.code === 'HYPERVISOR_UNREACHABLE';
+  });
+  await call(again, 'POST', '/cancel');
 });
 
 void test('rest: log and screenshot of a job; none yet', async (t) => {
