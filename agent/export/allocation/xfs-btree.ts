@@ -51,8 +51,8 @@ function mix(a: number, b: number, factor: number): number {
 }
 
 /**
- * Visits the free extents of a group in order, as [first block, behind the last], and returns the blocks of the tree that
- * they came from. Inconsistent, perhaps after some were visited, when a tree does not hold together, or when the two do not
+ * Visits the free extents of a group in order, as [first block, behind the last], and returns the blocks of both
+ * trees. Inconsistent, perhaps after some were visited, when a tree does not hold together, or when the two do not
  * hold the same extents: a flipped bit in version 4, which has no checksums, would otherwise free other blocks than were meant.
  * It ends on any content: depth only falls, and extents that do not grow or are more than the group counts end it.
  */
@@ -62,35 +62,35 @@ export function visitXfsFree(
   visit: (first: number, behind: number) => void,
 ): number[] {
   const wrong = (what: string): Inconsistent => new Inconsistent(`xfs: the free space of group ${group.index} ${what}`);
-  const count = (tally: Tally, first: number, blocks: number): void => {
-    if (blocks === 0 || first < headerBlocks(volume.sb) || first + blocks > group.length) throw wrong('is not in it');
-    tally.add(first, blocks);
+  const count = (tally: Tally, first: number, length: number): void => {
+    if (length === 0 || first < headerBlocks(volume.sb) || first + length > group.length) throw wrong('is not in it');
+    tally.add(first, length);
     if (tally.blocks > group.freeBlocks) throw wrong(`is more than the ${group.freeBlocks} blocks of its header`);
   };
 
   const byBlock = new Tally();
   let behind = 0;
-  const tree = walkTree(volume, group, 'byBlock', group.byBlock, (first, blocks) => {
+  const blocks = walkTree(volume, group, 'byBlock', group.byBlock, (first, length) => {
     if (first < behind) throw wrong('is out of order');
-    count(byBlock, first, blocks);
-    behind = first + blocks;
+    count(byBlock, first, length);
+    behind = first + length;
     visit(first, behind);
   });
 
   const byLength = new Tally();
-  let last = { first: 0, blocks: 0 };
-  walkTree(volume, group, 'byLength', group.byLength, (first, blocks) => {
-    const grows = blocks > last.blocks || (blocks === last.blocks && first > last.first);
+  let last = { first: 0, length: 0 };
+  const others = walkTree(volume, group, 'byLength', group.byLength, (first, length) => {
+    const grows = length > last.length || (length === last.length && first > last.first);
     if (!grows) throw wrong('is out of order');
-    count(byLength, first, blocks);
-    last = { first, blocks };
+    count(byLength, first, length);
+    last = { first, length };
   });
 
   if (byBlock.blocks !== group.freeBlocks || byBlock.longest !== group.longest) {
     throw wrong(`is ${byBlock.blocks} blocks, at most ${byBlock.longest} in one piece, and not what its header says`);
   }
   if (!byBlock.equals(byLength)) throw wrong('differs between its two trees');
-  return tree;
+  return [...blocks, ...others];
 }
 
 /** Visits the records of a tree in order; returns its blocks. */

@@ -8,6 +8,7 @@ const AGI_MAGIC = 0x58414749;
 const AGFL_MAGIC = 0x5841464c;
 const VERSION = 1;
 const RO_COMPAT_FINOBT = 0x1;
+const RO_COMPAT_RMAPBT = 0x2;
 /** XFS_BTREE_MAXLEVELS. */
 const LEVELS_MAX = 9;
 const AGFL_HEADER = 36;
@@ -37,8 +38,10 @@ export interface XfsGroup {
   byLength: XfsTree;
   freeBlocks: number;
   longest: number;
-  /** Blocks of the free space B+trees, their roots not counted. */
+  /** Blocks of the trees that grow from the free list (free space, reverse mapping), their roots not counted. */
   treeBlocks: number;
+  /** Those of the reverse mapping tree. */
+  reverseBlocks: number;
   listBlocks: number;
   /** Blocks that are certainly in use: headers of all trees, free list, log. [first, behind the last]. */
   used: [number, number][];
@@ -78,6 +81,7 @@ export function readXfsGroup(volume: XfsVolume, index: number): XfsGroup {
     freeBlocks: agf.readUInt32BE(52),
     longest: agf.readUInt32BE(56),
     treeBlocks: agf.readUInt32BE(60),
+    reverseBlocks: hasFeature(sb, RO_COMPAT_RMAPBT) ? agf.readUInt32BE(80) - 1 : 0,
     listBlocks: list.length,
     used,
   };
@@ -115,9 +119,14 @@ function readFreeList(sb: XfsSuperblock, agf: Buffer, agfl: Buffer, index: numbe
 function treeRoots(sb: XfsSuperblock, agf: Buffer, agi: Buffer): number[] {
   const freeSpace = [agf.readUInt32BE(16), agf.readUInt32BE(20), agi.readUInt32BE(20)];
   if (!sb.checksums) return freeSpace;
-  const finobt = (sb.raw.readUInt32BE(212) & RO_COMPAT_FINOBT) !== 0;
-  const optional = [agf.readUInt32BE(24), agf.readUInt32BE(88), finobt ? agi.readUInt32BE(328) : 0];
+  const freeInodes = hasFeature(sb, RO_COMPAT_FINOBT) ? agi.readUInt32BE(328) : 0;
+  const optional = [agf.readUInt32BE(24), agf.readUInt32BE(88), freeInodes];
   return [...freeSpace, ...optional.filter((root) => root !== 0)];
+}
+
+/** Has it this read-only compatible feature, which only version 5 can have? */
+function hasFeature(sb: XfsSuperblock, feature: number): boolean {
+  return sb.checksums && (sb.raw.readUInt32BE(212) & feature) !== 0;
 }
 
 /**

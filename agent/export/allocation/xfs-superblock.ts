@@ -44,7 +44,7 @@ const SAME_IN_COPIES = [
 export interface XfsSuperblock {
   /** Version 5: all metadata have checksums and name their owner. */
   checksums: boolean;
-  /** Counters in the superblock count the blocks of the free space B+trees as free. */
+  /** Counters are made anew from the groups' headers after a crash, which therefore count the blocks of trees too. */
   lazyCount: boolean;
   logVersion2: boolean;
   blockBytes: number;

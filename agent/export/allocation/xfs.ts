@@ -27,8 +27,8 @@ export function xfsFree(source: StructureSource, start: number, end: number): Fr
   for (let index = 0; index < sb.groups; index++) {
     if (index > 0) compareXfsCopy(source, start, sb, index);
     const group = readXfsGroup(volume, index);
-    counted += group.freeBlocks + group.listBlocks + (sb.lazyCount ? group.treeBlocks : 0);
-    addGroup(volume, group, free);
+    // Free, or for the trees of free space to grow: those blocks the superblock's count has never parted with.
+    counted += group.freeBlocks + group.listBlocks + addGroup(volume, group, free);
   }
   if (counted !== sb.freeBlocks) {
     throw new Inconsistent(`xfs: its groups have ${counted} free blocks, its superblock says ${sb.freeBlocks}`);
@@ -36,13 +36,18 @@ export function xfsFree(source: StructureSource, start: number, end: number): Fr
   return { end: start + sb.blocks * sb.blockBytes, free: free.finish() };
 }
 
-/** Adds the free ranges of one group. Inconsistent when one of them is certainly in use. */
-function addGroup(volume: XfsVolume, group: XfsGroup, free: RangeBuilder): void {
+/**
+ * Adds the free ranges of one group and returns the blocks of the trees that grow from its free list, their roots not
+ * counted. Inconsistent when a range is certainly in use.
+ */
+function addGroup(volume: XfsVolume, group: XfsGroup, free: RangeBuilder): number {
   const { start, sb } = volume;
   const found = new RangeBuilder();
   const tree = visitXfsFree(volume, group, (first, behind) => found.add(first, behind));
-  if (sb.lazyCount && tree.length - 1 > group.treeBlocks) {
-    throw new Inconsistent(`xfs: the free space tree of group ${group.index} has more blocks than its header says`);
+  // There are two trees, each with a root. Kernels without lazy counters may not have kept the header's count.
+  const treeBlocks = tree.length - 2 + group.reverseBlocks;
+  if (sb.lazyCount && treeBlocks !== group.treeBlocks) {
+    throw new Inconsistent(`xfs: the trees of group ${group.index} have ${treeBlocks} blocks, not ${group.treeBlocks}`);
   }
   const extents = found.finish();
   const overlaps = (first: number, behind: number): boolean =>
@@ -57,4 +62,5 @@ function addGroup(volume: XfsVolume, group: XfsGroup, free: RangeBuilder): void 
   for (let i = 0; i + 1 < extents.length; i += 2) {
     free.add(base + (extents[i] ?? 0) * sb.blockBytes, base + (extents[i + 1] ?? 0) * sb.blockBytes);
   }
+  return treeBlocks;
 }

@@ -88,7 +88,8 @@ function inPartition(inner: string): string {
 const KINDS: Record<string, string[]> = {
   'as Debian makes it': [],
   'version 4': ['-m', 'crc=0'],
-  'version 4 without lazy counters': ['-m', 'crc=0', '-l', 'lazy-count=0'],
+  // Small blocks, so that there are blocks of trees to count or not.
+  'version 4 without lazy counters': ['-m', 'crc=0', '-l', 'lazy-count=0', '-b', 'size=512'],
   'version 4 with a log of version 1': ['-m', 'crc=0', '-l', 'version=1'],
   'version 4 with blocks of 512 bytes': ['-m', 'crc=0', '-b', 'size=512'],
   'version 5 without what came later': ['-m', 'reflink=0,finobt=0,inobtcount=0,bigtime=0', '-i', 'sparse=0'],
@@ -414,6 +415,36 @@ describe('XFS is not trusted', () => {
       damage: (path) => copyBlock(path, 'agf 1', 'agf 2', 'bnoroot'),
       reason: /belongs elsewhere/,
     },
+    'with a tree that says it is at another place': {
+      damage: (path) => xfsWrite(path, 'bno', 999, 'agf 0', 'addr bnoroot'),
+      reason: /belongs elsewhere/,
+    },
+    'with extents by length that are out of order': {
+      damage: (path) => {
+        fragmentXfs(path);
+        const at = ['agf 0', 'addr cntroot'];
+        const [first, second] = [1, 2].map((i) => xfsField(path, `recs[${i}].startblock`, ...at));
+        assert.equal(xfsField(path, 'recs[1].blockcount', ...at), xfsField(path, 'recs[2].blockcount', ...at));
+        xfsWrite(path, 'recs[1].startblock', second ?? 0, ...at);
+        xfsWrite(path, 'recs[2].startblock', first ?? 0, ...at);
+      },
+      reason: /out of order/,
+    },
+    'with an extent that reaches behind its group': {
+      damage: (path) => {
+        for (const root of ['bnoroot', 'cntroot']) {
+          const at = ['agf 1', `addr ${root}`];
+          // The last of both trees: the longest one, up to the group's end.
+          const last = `recs[${xfsField(path, 'numrecs', ...at)}].startblock`;
+          xfsWrite(path, last, xfsField(path, last, ...at) + 1, ...at);
+        }
+      },
+      reason: /is not in it/,
+    },
+    'with another count of tree blocks in a header': {
+      damage: (path) => xfsWrite(path, 'btreeblks', 1, 'agf 2'),
+      reason: /trees of group 2 have 0 blocks, not 1/,
+    },
     'with a tree that leads outside of its group': {
       damage: (path) => xfsWrite(path, 'bnoroot', '0x7fffffff', 'agf 0'),
       reason: /headers of group 0 are not plausible/,
@@ -500,7 +531,7 @@ describe('XFS is not trusted', () => {
     const original = made(['-m', 'crc=0', '-b', 'size=512'], 2000);
     fragmentXfs(original);
     assert.equal(xfsField(original, 'bnolevel', 'agf 0'), 2);
-    const torn: Record<string, [field: string, value: number]> = {
+    const torn: Record<string, [field: string, value: number, ...further: string[]]> = {
       'a pointer that goes twice to the same block': [
         'ptrs[2]',
         xfsField(original, 'ptrs[1]', 'agf 0', 'addr bnoroot'),
@@ -508,11 +539,13 @@ describe('XFS is not trusted', () => {
       'a key that is of another block': ['keys[2].startblock', 3],
       'a pointer out of the group': ['ptrs[2]', 0x7ffffff0],
       'a pointer to the tree by length': ['ptrs[1]', xfsField(original, 'cntroot', 'agf 0')],
+      'a leaf with another left sibling': ['leftsib', 3, 'addr ptrs[2]'],
+      'a leaf with another right sibling': ['rightsib', 3, 'addr ptrs[1]'],
     };
-    for (const [name, [field, value]] of Object.entries(torn)) {
+    for (const [name, [field, value, ...further]] of Object.entries(torn)) {
       const path = newPath();
       execFileSync('cp', ['--sparse=always', original, path]);
-      xfsWrite(path, field, value, 'agf 0', 'addr bnoroot');
+      xfsWrite(path, field, value, 'agf 0', 'addr bnoroot', ...further);
       assert.match(reason(path), /is torn|is none/, name);
     }
   });
