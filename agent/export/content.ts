@@ -68,7 +68,7 @@ export class Content {
   sendHash(cookie: bigint, offset: number, length: number): void {
     for (let at = offset; at < offset + length; ) {
       const stop = Math.min(offset + length, at - (at % STEP_BYTES) + STEP_BYTES);
-      const start = this.#reader.fill(at, stop - at);
+      const start = this.#fill(at, stop - at);
       this.#hash.add(this.#reader.memory.address + start, stop - at);
       at = stop;
     }

@@ -45,27 +45,26 @@ export class Journal {
    */
   static open(target: Target, order: JournalOrder, index: number): Journal {
     try {
-      const layout = journalLayout(order.disks);
-      const section = layout.sections[index];
-      const disk = order.disks[index];
-      if (!section || !disk) throw new RehostError('INTERNAL', `The journal has no disk ${index}.`);
-      if (target.sizeBytes < layout.sizeBytes) {
-        throw new RehostError(
-          'REQUEST_INVALID',
-          `The journal has ${target.sizeBytes} bytes; ${layout.sizeBytes} are needed.`,
-        );
-      }
-      const found = decodeJournalHead(readHead(target, section));
-      if (found) {
-        checkHead(found, order.jobId, disk);
-        return new Journal(target, section, found);
-      }
+      const { section, disk, found } = lookUp(target, order, index);
+      if (found) return new Journal(target, section, found);
       target.zero(section.head, section.end - section.head);
       const { sizeBytes, identity } = disk;
       const fresh = { sequence: 1, jobId: order.jobId, disk: disk.disk, sizeBytes, identity, zeroed: false, bad: [] };
       const journal = new Journal(target, section, fresh);
       journal.note({});
       return journal;
+    } catch (error) {
+      target.close();
+      throw error;
+    }
+  }
+
+  /** The same for reading: nothing is written, and a section without a head is REQUEST_INVALID. */
+  static existing(target: Target, order: JournalOrder, index: number): Journal {
+    try {
+      const { section, disk, found } = lookUp(target, order, index);
+      if (found) return new Journal(target, section, found);
+      throw new RehostError('REQUEST_INVALID', `The journal has nothing of disk '${disk.disk}'.`);
     } catch (error) {
       target.close();
       throw error;
@@ -142,6 +141,23 @@ export function readJournal(target: Target, order: JournalOrder, offset: number)
   } finally {
     memory.free();
   }
+}
+
+/** A disk's section, and its head if it has one. */
+function lookUp(target: Target, order: JournalOrder, index: number) {
+  const layout = journalLayout(order.disks);
+  const section = layout.sections[index];
+  const disk = order.disks[index];
+  if (!section || !disk) throw new RehostError('INTERNAL', `The journal has no disk ${index}.`);
+  if (target.sizeBytes < layout.sizeBytes) {
+    throw new RehostError(
+      'REQUEST_INVALID',
+      `The journal has ${target.sizeBytes} bytes; ${layout.sizeBytes} are needed.`,
+    );
+  }
+  const found = decodeJournalHead(readHead(target, section));
+  if (found) checkHead(found, order.jobId, disk);
+  return { section, disk, found };
 }
 
 function readHead(target: Target, section: JournalSection): Buffer {

@@ -141,8 +141,9 @@ function sample(open: Connection, blocks: readonly number[]): PullReport {
     const asked = open.requests.hash(offset, Math.min(BLOCK_BYTES, sizeBytes - offset));
     open.requests.flush();
     if (open.requests.complete() !== asked) throw new RehostError('INTERNAL', 'A reply to a request of somebody else.');
-    if (asked.error)
+    if (asked.error && work.onReadError === 'fail')
       throw new RehostError('SOURCE_READ_FAILED', `The source cannot read at ${offset}: ${asked.error.message}.`);
+    // Zeros for a block that went bad after it was copied: it has no hash to compare any longer.
     hashes.set(asked.hash ?? [], index * REHOST_HASH_BYTES);
     count(open);
   });
@@ -203,12 +204,11 @@ parentPort?.on('message', (command: PullCommand) => {
   try {
     report = obey(command);
   } catch (error) {
+    const written = error instanceof RehostError && error.code === 'TARGET_WRITE_FAILED';
+    if (written) board?.distrust();
     hangUp();
     if (endsConnection(error)) report = { kind: 'lost', error: connectionError(error) };
-    else {
-      const written = error instanceof RehostError && error.code === 'TARGET_WRITE_FAILED';
-      report = { kind: written ? 'write-failed' : 'fatal', error: toWire(error) };
-    }
+    else report = { kind: written ? 'write-failed' : 'fatal', error: toWire(error) };
   }
   parentPort?.postMessage(report);
 });

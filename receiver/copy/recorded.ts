@@ -15,7 +15,7 @@ function orderOf(jobId: string, disks: readonly CopyTargetDisk[]): JournalOrder 
 export function recordedDisks(path: string, jobId: string, disks: readonly CopyTargetDisk[]): CopiedDisk[] {
   const order = orderOf(jobId, disks);
   return disks.map(({ disk, target, sizeBytes }, index) => {
-    const journal = Journal.open(openTarget({ kind: 'device', path }), order, index);
+    const journal = Journal.existing(openTarget({ kind: 'device', path, readOnly: true }), order, index);
     const opened = openTarget(target);
     try {
       return { disk, target, plan: planFromList(sizeBytes, journal.list(), opened.sizeBytes) };

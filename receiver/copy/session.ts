@@ -70,6 +70,8 @@ interface DiskState extends DiskWork {
   /** The last flush covered everything. */
   flushed: boolean;
   writeFailures: number;
+  /** `writeFailures` when the tender was given its present orders to flush and to zero. */
+  failuresAt: Record<'flush' | 'zero-holes', number>;
 }
 
 /** A pull thread and what it has. */
@@ -78,6 +80,8 @@ interface Connector {
   disk: DiskState | undefined;
   /** A command runs. */
   busy: boolean;
+  /** `writeFailures` of its disk when its present command was given. */
+  failuresAt: number;
 }
 
 export class Session implements CopySession {
@@ -134,6 +138,7 @@ export class Session implements CopySession {
       flushedAt: performance.now(),
       flushed: false,
       writeFailures: 0,
+      failuresAt: { flush: 0, 'zero-holes': 0 },
     }));
     const disks = options.disks.map(({ disk, target, sizeBytes }) => ({ disk, target, sizeBytes }));
     const onReadError = options.onReadError ?? 'fail';
@@ -147,6 +152,7 @@ export class Session implements CopySession {
         ),
         disk: undefined,
         busy: false,
+        failuresAt: 0,
       };
       return connector;
     });
@@ -229,7 +235,7 @@ export class Session implements CopySession {
   /** The disk that still has work, with the fewest connections. */
   #nextDisk(): DiskState | undefined {
     const serving = (disk: DiskState): number => this.#connectors.filter((one) => one.disk === disk).length;
-    const waiting = this.#disks.filter(({ board }) => !board?.complete);
+    const waiting = this.#disks.filter(({ board, sample }) => !board?.complete || sample.length > 0);
     return waiting.reduce<DiskState | undefined>(
       (best, disk) => (!best || serving(disk) < serving(best) ? disk : best),
       undefined,
@@ -244,6 +250,7 @@ export class Session implements CopySession {
 
   #tell(connector: Connector, command: PullCommand): void {
     connector.busy = true;
+    connector.failuresAt = connector.disk?.writeFailures ?? 0;
     connector.thread.post(command);
   }
 
@@ -261,7 +268,7 @@ export class Session implements CopySession {
     if (report.kind === 'lost') this.#lost(connector, report.error);
     if (report.kind === 'write-failed' && disk) {
       connector.disk = undefined;
-      this.#writeFailed(disk, report.error);
+      this.#writeFailed(disk, report.error, connector.failuresAt);
     }
     // Whatever happened may give work to others of the same disk that had none, or end it.
     if (disk) this.#stir(disk);
@@ -293,7 +300,13 @@ export class Session implements CopySession {
     if (hashes) disk.sample = chooseSample(plan, bad);
     if (connector === disk.mapper) disk.mapper = undefined;
     // Blocks that are on the target already lie outside of the holes in any event.
-    disk.tender.post({ kind: 'zero-holes', board: disk.board.shared });
+    this.#tend(disk, 'zero-holes');
+  }
+
+  #tend(disk: DiskState, kind: 'flush' | 'zero-holes'): void {
+    if (!disk.board) return;
+    disk.failuresAt[kind] = disk.writeFailures;
+    disk.tender.post({ kind, board: disk.board.shared });
   }
 
   /** The source must still have what the journal says that it had. */
@@ -302,7 +315,8 @@ export class Session implements CopySession {
     const { plan } = disk.board ?? {};
     const changed = disk.sample.find((block, index) => {
       const now = hashes.subarray(index * 16, (index + 1) * 16);
-      return plan !== undefined && Buffer.compare(now, hashOf(plan, block)) !== 0;
+      if (plan === undefined || now.every((byte) => byte === 0)) return false;
+      return Buffer.compare(now, hashOf(plan, block)) !== 0;
     });
     disk.sample = [];
     if (changed === undefined) return;
@@ -320,26 +334,28 @@ export class Session implements CopySession {
     if (this.#violations >= VIOLATIONS_MAX || this.#fruitless >= FRUITLESS_MAX) this.#fail(error);
   }
 
-  /** What was written since the last good flush is copied again, once; a disk that fails again is not to be trusted with more. */
-  #writeFailed(disk: DiskState, error: WireError): void {
+  /**
+   * What was written since the last good flush is copied again, once; a disk that fails again is not to be trusted with more. What was
+   * begun before the failure that is known already (`failuresAt`) is part of it: storage that is gone for a moment fails for all threads.
+   */
+  #writeFailed(disk: DiskState, error: WireError, failuresAt: number): void {
+    this.#lastFailure = error.message;
+    if (failuresAt < disk.writeFailures) return;
     disk.writeFailures++;
     if (disk.writeFailures > WRITE_FAILURES_MAX) {
       this.#fail(error);
-      return;
     }
-    disk.board?.distrust();
-    this.#lastFailure = error.message;
   }
 
-  /** All blocks are written: when the holes are zeroed as well, one last flush makes the disk done. */
+  /** All blocks are written: when the holes are zeroed as well, and the source is the one it was, one last flush makes the disk done. */
   #settle(disk: DiskState): void {
-    if (disk.zeroed && !disk.flushed) this.#flush(disk);
+    if (disk.zeroed && disk.sample.length === 0 && !disk.flushed) this.#flush(disk);
   }
 
   #flush(disk: DiskState): void {
     if (!disk.board || disk.flushing) return;
     disk.flushing = true;
-    disk.tender.post({ kind: 'flush', board: disk.board.shared });
+    this.#tend(disk, 'flush');
   }
 
   #tended(index: number, report: TargetReport): void {
@@ -357,16 +373,15 @@ export class Session implements CopySession {
       disk.flushed = disk.zeroed && this.#allFlushed(disk);
     } else {
       if (report.command === 'flush') disk.flushing = false;
-      this.#writeFailed(disk, report.error);
-      if (report.command === 'zero-holes' && disk.board)
-        disk.tender.post({ kind: 'zero-holes', board: disk.board.shared });
+      this.#writeFailed(disk, report.error, disk.failuresAt[report.command]);
+      if (report.command === 'zero-holes') this.#tend(disk, 'zero-holes');
     }
     if (this.#disks.every(({ flushed }) => flushed)) this.#end('done');
     else this.#stir(disk);
   }
 
-  #allFlushed({ board }: DiskState): boolean {
-    return board?.complete === true && board.flushedBytes === board.plan.usedBytes;
+  #allFlushed({ board, sample }: DiskState): boolean {
+    return board?.complete === true && sample.length === 0 && board.flushedBytes === board.plan.usedBytes;
   }
 
   #phase(): Phase {

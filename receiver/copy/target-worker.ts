@@ -85,6 +85,8 @@ parentPort?.on('message', (command: TargetCommand) => {
     report = obey(command);
   } catch (error) {
     if (error instanceof RehostError && error.code === 'TARGET_WRITE_FAILED') {
+      // Here and now: the kernel tells a failure once, and a flush that waits in line already would succeed.
+      new Board(command.board).distrust();
       report = { kind: 'write-failed', command: command.kind, error: toWire(error) };
     } else report = { kind: 'fatal', error: error instanceof Stopped ? connectionError(error) : toWire(error) };
   }
