@@ -5,7 +5,7 @@ BIN := node_modules/.bin
 RUN_TESTS := $(NODE) --test --test-concurrency=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-unit test-real test-clone test-slow images demo bench clean
+.PHONY: help setup check test test-unit test-real test-clone test-slow test-fuzz fuzz fuzz-replay images demo bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{sub(/:.*/, "", $$1); printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -28,7 +28,7 @@ images: | node_modules/.rehost-lock ## build the transfer and agent images (cach
 # --keep-going: one test that fails does not hide what the others would say; the exit code tells all the same.
 test: ## everything: checks, unit, contract and integration tests, complete clones
 	@$(MAKE) --no-print-directory setup
-	@$(MAKE) --no-print-directory --keep-going check test-unit images test-real test-clone
+	@$(MAKE) --no-print-directory --keep-going check test-unit test-fuzz images test-real test-clone
 
 test-unit: | node_modules/.rehost-lock ## tests that need no root and no virtual machine
 	@$(NODE) --test 'test/unit/**/*.test.ts'
@@ -41,6 +41,15 @@ test-clone: | node_modules/.rehost-lock ## complete clones of a BIOS and a UEFI 
 
 test-slow: | node_modules/.rehost-lock ## what takes long and changes seldom: setup in fresh Debian 12 and 13, source disks that boot by themselves
 	@$(RUN_TESTS) $$(find test -name '*.slow.test.ts' | sort)
+
+test-fuzz: | node_modules/.rehost-lock ## five minutes of fuzzing, over all targets
+	@FUZZ_SECONDS=300 $(NODE) test/fuzz/main.ts
+
+fuzz: | node_modules/.rehost-lock ## fuzz the NBD server and client and the allocation readers; FUZZ_SECONDS (an hour), FUZZ_TARGETS, FUZZ_SEED
+	@$(NODE) test/fuzz/main.ts lines
+
+fuzz-replay: | node_modules/.rehost-lock ## run one input again: FILE=...
+	@$(NODE) test/fuzz/main.ts replay $(FILE)
 
 demo: ## clone one machine for real and prove it; KIND=uefi for the other kind
 	@[ "$$(id -u)" -eq 0 ] || { echo 'demo: it makes network namespaces and virtual machines; run it as root' >&2; exit 1; }
