@@ -17,7 +17,6 @@ const FILES: Readonly<Record<string, readonly string[]>> = {
     'receiver/copy/wire.ts',
     'receiver/copy/map.ts',
     'receiver/copy/used-ranges.ts',
-    'receiver/copy/requests.ts',
   ],
   'client-replies': ['receiver/copy/requests.ts', 'receiver/copy/wire.ts'],
   'client-opening': ['receiver/copy/opening.ts'],
