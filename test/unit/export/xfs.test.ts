@@ -458,11 +458,16 @@ describe('XFS is not trusted', () => {
       damage: (path) => moveExtent(path, 'bnoroot'),
       reason: /differs between its two trees/,
     },
-    'with a free extent that was moved onto blocks in use, in both trees': {
-      damage: (path) => {
-        // Six blocks at the first tree's root, in place of the six behind the trees.
-        for (const root of ['bnoroot', 'cntroot']) xfsWrite(path, 'recs[1].startblock', 1, 'agf 0', `addr ${root}`);
-      },
+    'with a free extent that was moved onto the trees, in both trees': {
+      damage: (path) => moveInBoth(path, xfsField(path, 'bnoroot', 'agf 0')),
+      reason: /in use and free/,
+    },
+    'with a free extent that was moved onto the free list, in both trees': {
+      damage: (path) => moveInBoth(path, xfsField(path, 'bno[1]', 'agfl 0')),
+      reason: /in use and free/,
+    },
+    'with a free extent that was moved onto the inode tree, in both trees': {
+      damage: (path) => moveInBoth(path, xfsField(path, 'root', 'agi 0')),
       reason: /in use and free/,
     },
     'with extents that are out of order': {
@@ -564,6 +569,11 @@ function appendRecord(path: string, at: number): void {
 function copyBlock(path: string, from: string, to: string, root: string): void {
   const block = bytesAt(path, xfsAddress(path, from, `addr ${root}`), 4096);
   patch(path, xfsAddress(path, to, `addr ${root}`), block);
+}
+
+/** Lets the first free extent of group 0 begin at another block. */
+function moveInBoth(path: string, block: number): void {
+  for (const root of ['bnoroot', 'cntroot']) xfsWrite(path, 'recs[1].startblock', block, 'agf 0', `addr ${root}`);
 }
 
 /** Lets the first free extent of group 0 begin a block earlier, in a block that a file uses. */
