@@ -9,7 +9,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus, release } from 'node:os';
 import { interruptedBy, runCleanups } from '../lab/cleanup.ts';
 import { load } from './proc.ts';
-import { printWorkload, quietness, verdict } from './table.ts';
+import { printWorkload, verdict } from './table.ts';
 import { MIB, type Settings, Workbench } from './workbench.ts';
 import type { Measured, Workload } from './workload.ts';
 import { link } from './workloads/link.ts';
@@ -63,7 +63,7 @@ async function main(): Promise<number> {
   const workloads = chosen();
   const loadBefore = load();
   const machine = { cpu: cpus()[0]?.model, cores: cpus().length, kernel: release(), loadBefore };
-  console.log(`${machine.cores} cores of ${machine.cpu}, Linux ${machine.kernel}, ${quietness(loadBefore)}`);
+  console.log(`${machine.cores} cores of ${machine.cpu}, Linux ${machine.kernel}, load ${loadBefore} before`);
   console.log(
     `${settings.bytes / MIB} MiB, median of ${settings.rounds} rounds after one that does not count, in alternating order`,
   );

@@ -1,10 +1,14 @@
 /** Contenders in turn: one round that warms up and is checked, then the counted ones, each in the other order than the one before. */
 import { execFileSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Contender, Errand } from './contender.ts';
+import { busySeconds } from './proc.ts';
 import { type Figures, Trial } from './trial.ts';
 import { missing, type Workbench } from './workbench.ts';
 
+/** How long strangers are looked for before each run, ms: the kernel counts in steps of 10. */
+const LISTEN_MS = 300;
 /** One run may take this long, ms. */
 const RUN_LIMIT_MS = 15 * 60_000;
 
@@ -23,6 +27,8 @@ export interface Row {
   name: string;
   /** In the order of the rounds. */
   runs: Figures[];
+  /** Before each run, while nothing of the bench ran: cores that strangers kept busy. */
+  strangers: number[];
   /** Why there are no figures, or fewer than rounds. */
   notMeasured: string | null;
 }
@@ -32,16 +38,20 @@ export async function alternate(bench: Workbench, entries: readonly Entry[], rou
   const pairs = entries.map((entry) => {
     const { id, name, programs } = entry.contender;
     const absent = missing(programs) ?? null;
-    const row: Row = { id, name, runs: [], notMeasured: absent };
+    const row: Row = { id, name, runs: [], strangers: [], notMeasured: absent };
     return { entry, row };
   });
   for (let round = 0; round <= rounds; round++) {
     for (const { entry, row } of round % 2 === 0 ? pairs : pairs.toReversed()) {
       if (row.notMeasured !== null) continue;
       try {
+        const strange = await strangers();
         const figures = await once(bench, entry);
         if (round === 0) entry.check?.();
-        else row.runs.push(figures);
+        else {
+          row.runs.push(figures);
+          row.strangers.push(strange);
+        }
       } catch (error) {
         row.notMeasured = error instanceof Error ? error.message : String(error);
       }
@@ -50,6 +60,13 @@ export async function alternate(bench: Workbench, entries: readonly Entry[], rou
   }
   process.stderr.write('\n');
   return pairs.map(({ row }) => row);
+}
+
+/** Cores that are busy although the bench does nothing. */
+async function strangers(): Promise<number> {
+  const [before, since] = [busySeconds(), performance.now()];
+  await sleep(LISTEN_MS);
+  return (busySeconds() - before) / ((performance.now() - since) / 1000);
 }
 
 async function once(bench: Workbench, { contender, errand, before }: Entry): Promise<Figures> {

@@ -4,8 +4,8 @@ import { median, typical } from './statistics.ts';
 import { MIB } from './workbench.ts';
 import type { Measured, Target, Workload } from './workload.ts';
 
-/** Above this somebody else was at work, processes that wanted to run. */
-const QUIET = 1.5;
+/** Above this strangers were at work, cores. */
+const QUIET = 0.2;
 
 export type Verdict = 'reached' | 'NOT reached' | 'not measured';
 
@@ -31,6 +31,7 @@ export function printWorkload({ title }: Workload, { notes, bytes, rows, targets
         : rest.map((cell, index) => cell.padStart(Math.max(6, (head[index + 1] ?? '').length + 2)));
     console.log(`  ${name.padEnd(width)}${rest.length === 1 ? '  ' : ''}${columns.join('')}`);
   }
+  console.log(`  ${quietness(rows)}`);
   for (const target of targets) console.log(`  => ${targetLine(target)}`);
 }
 
@@ -62,9 +63,11 @@ function stretchText({ value = Number.NaN, sense, stretch = Number.NaN }: Target
   return `stretch ${number}: ${reached ? 'reached' : 'not reached'}`;
 }
 
-/** A warning when others were at work while it ran; the load of the bench itself is two and a little more. */
-export function quietness(loadBefore: number): string {
-  return loadBefore > QUIET
-    ? `NOT QUIET: the load was ${loadBefore} before the bench began`
-    : `load before: ${loadBefore}`;
+/** What strangers did before the runs, and a warning when that was enough to spoil them. */
+function quietness(rows: readonly Row[]): string {
+  const all = rows.flatMap(({ strangers }) => strangers);
+  if (all.length === 0) return 'nothing was measured';
+  const cores = median(all);
+  const text = `strangers kept ${cores.toFixed(2)} cores busy before the runs (median; at most ${Math.max(...all).toFixed(2)})`;
+  return cores > QUIET ? `NOT QUIET, trust no figure: ${text}` : text;
 }
