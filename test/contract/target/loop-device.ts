@@ -8,13 +8,14 @@ export interface LoopDevice {
 }
 
 /** Attaches a file. Fails loudly where loop devices cannot be had. */
-export function attachLoop(file: string, sectorBytes = 512): LoopDevice {
-  const found = execFileSync('losetup', ['--find', '--show', '--sector-size', String(sectorBytes), file], {
+export function attachLoop(file: string, sectorBytes = 512, readOnly = false): LoopDevice {
+  const flags = readOnly ? ['--read-only'] : [];
+  const found = execFileSync('losetup', [...flags, '--find', '--show', '--sector-size', String(sectorBytes), file], {
     encoding: 'utf8',
   });
   const path = found.trim();
   // The kernel keeps a read-only mark of the loop device's earlier user.
-  execFileSync('blockdev', ['--setrw', path]);
+  if (!readOnly) execFileSync('blockdev', ['--setrw', path]);
   let attached = true;
   return {
     path,
