@@ -59,7 +59,7 @@ export function snapshotContract(subject: Subject): void {
     });
   });
 
-  void test(`snapshot ${name}: a disk is recognised by serial, size and beginning`, async (t) => {
+  void test(`snapshot ${name}: a disk is recognised by serial, size, beginning and end`, async (t) => {
     const bytes = content(3);
     const first = disk(t, bytes);
     const identityOf = async (each: TestDisk): Promise<string | undefined> => {
@@ -68,8 +68,12 @@ export function snapshotContract(subject: Subject): void {
       return snapshot.disks[0]?.identity;
     };
     const identity = await identityOf(first);
-    const expected = createHash('sha256').update(`${first.serial}\n${bytes.length}\n`).update(bytes.subarray(0, MIB));
+    const expected = createHash('sha256').update(`${first.serial}\n${bytes.length}\n`);
+    expected.update(`0-${MIB}\n`).update(bytes.subarray(0, MIB));
+    expected.update(`${bytes.length - MIB}-${bytes.length}\n`).update(bytes.subarray(-MIB));
     assert.equal(identity, expected.digest('hex'));
+    bytes.writeUInt8(bytes.readUInt8(bytes.length - 1) ^ 1, bytes.length - 1);
+    assert.notEqual(await identityOf({ ...disk(t, bytes), serial: first.serial }), identity);
     assert.equal(await identityOf(first), identity);
     assert.notEqual(await identityOf({ ...first, serial: 'other' }), identity);
     assert.notEqual(await identityOf(disk(t, content(4))), identity);
