@@ -47,8 +47,11 @@ export function zeroRuns(memory: Memory, start: number, length: number, grain: n
   if (isZero(memory, start, length)) return length === 0 ? runs : [{ start, end }];
   let at = start;
   let open: Run | undefined;
+  // Only the first grain may be cut; a remainder of numbers beyond 2^31 for each would be a call of fmod.
+  let step = grain - (phase % grain);
   while (at < end) {
-    const next = Math.min(end, at + (grain - ((phase + at - start) % grain)));
+    const next = Math.min(end, at + step);
+    step = grain;
     // The first word decides for nearly all data and costs no call; a view of words needs an aligned position.
     const quick = (at & 3) === 0 && next - at >= 4 && memory.words[at >> 2] !== 0;
     if (!quick && isZero(memory, at, next - at)) {

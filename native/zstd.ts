@@ -22,7 +22,9 @@ const freeDecompress = process_.func('size_t ZSTD_freeDCtx(uintptr_t context)') 
 const decompressFrame = process_.func(
   'size_t ZSTD_decompressDCtx(uintptr_t context, uintptr_t into, size_t room, uintptr_t from, size_t bytes)',
 ) as KoffiFunc<(context: Address, into: Address, room: number, from: Address, bytes: number) => number | bigint>;
-const isError = process_.func('unsigned int ZSTD_isError(size_t result)') as KoffiFunc<(result: number | bigint) => number>;
+const isError = process_.func('unsigned int ZSTD_isError(size_t result)') as KoffiFunc<
+  (result: number | bigint) => number
+>;
 
 /** Compresses frames. Owned by one thread; `free` ends it. */
 export class ZstdCompressor {

@@ -22,9 +22,11 @@ export class BlockMemory implements ContentSink {
     this.#shift = 0;
   }
 
-  /** What comes next goes `shift` bytes behind the block's start: it answers a part of it. */
+  /** What comes next goes `shift` bytes behind the block's start: it answers a part of it. Parts come in order. */
   part(shift: number): void {
     this.#shift = shift;
+    // A try that failed may have told of holes before: what counts is what the next one brings.
+    this.#holes = this.#holes.filter(({ start }) => start < shift);
   }
 
   room(start: number, length: number): { address: number; length: number } {

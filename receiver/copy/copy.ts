@@ -31,6 +31,8 @@ export interface CopyBasics {
   /** Bytes per second on the wire; null: no limit. */
   bytesPerSecond?: number | null;
   paused?: boolean;
+  /** How often what is written is flushed and recorded, ms; FLUSH_EVERY_MS when it is not said. */
+  flushEveryMs?: number;
   /** 'fail' when it is not said. */
   onReadError?: OnReadError;
 }

@@ -13,7 +13,7 @@ import { REHOST_HASH_BYTES } from '../../appliance/api/nbd.ts';
 import { JOURNAL_HEAD_BYTES, JOURNAL_PAGE_BYTES } from '../../appliance/api/transfer.ts';
 import { Memory } from '../../native/memory.ts';
 import type { Target } from '../target/target.ts';
-import { FLUSHED, FLUSHING, hashOf, type Plan } from './plan.ts';
+import { FLUSHED, FLUSHING, firstFrom, hashOf, type Plan } from './plan.ts';
 
 const SLOT_BYTES = JOURNAL_HEAD_BYTES / JOURNAL_SLOTS;
 const HASHES_PER_PAGE = JOURNAL_PAGE_BYTES / REHOST_HASH_BYTES;
@@ -89,11 +89,11 @@ export class Journal {
     return list;
   }
 
-  /** Records blocks that are on stable storage; on stable storage itself when this returns. */
+  /** Records blocks of the plan that are on stable storage; on stable storage itself when this returns. */
   record(plan: Plan, blocks: readonly number[]): void {
     let last = -1;
     for (const block of blocks) {
-      const page = Math.floor(block / HASHES_PER_PAGE);
+      const page = Math.floor((plan.numbers[block] ?? 0) / HASHES_PER_PAGE);
       if (page === last) continue;
       last = page;
       this.#fillPage(plan, page);
@@ -106,9 +106,11 @@ export class Journal {
     const { bytes } = this.#memory;
     bytes.fill(0, 0, JOURNAL_PAGE_BYTES);
     const first = page * HASHES_PER_PAGE;
-    for (let block = first; block < Math.min(plan.count, first + HASHES_PER_PAGE); block++) {
-      const state = plan.states[block];
-      if (state === FLUSHED || state === FLUSHING) bytes.set(hashOf(plan, block), (block - first) * REHOST_HASH_BYTES);
+    for (let index = firstFrom(plan, first); index < plan.count; index++) {
+      const position = (plan.numbers[index] ?? 0) - first;
+      if (position >= HASHES_PER_PAGE) break;
+      const state = plan.states[index];
+      if (state === FLUSHED || state === FLUSHING) bytes.set(hashOf(plan, index), position * REHOST_HASH_BYTES);
     }
   }
 

@@ -3,13 +3,13 @@
 import type { OnReadError } from '../../appliance/api/control.ts';
 import { RehostError } from '../../appliance/api/errors.ts';
 import { REHOST_HASH_BYTES } from '../../appliance/api/nbd.ts';
-import { BLOCK_BYTES, QUEUE_DEPTH } from '../../appliance/api/transfer.ts';
+import { QUEUE_DEPTH } from '../../appliance/api/transfer.ts';
 import { Memory } from '../../native/memory.ts';
 import type { Target } from '../target/target.ts';
 import { BlockMemory } from './block-memory.ts';
 import { BlockWriter } from './block-writer.ts';
 import type { Board } from './board.ts';
-import { blockLength } from './plan.ts';
+import { blockLength, blockOffset } from './plan.ts';
 import type { ContentSink, PendingRead, Requests } from './requests.ts';
 import { Rescue } from './rescue.ts';
 
@@ -28,7 +28,7 @@ export interface PullRun {
   progress: () => void;
 }
 
-/** A READ in flight with its block. */
+/** A READ in flight with its block: an index of the plan. */
 interface Flight {
   block: number;
   sink: Ordered | BlockMemory;
@@ -75,8 +75,10 @@ export class Puller {
       const block = run.board.take(run.worker);
       if (block === undefined) break;
       const length = blockLength(run.board.plan, block);
-      const sink = run.ordered ? new Ordered(this.#writer, run.target, block, length) : this.#memory(free);
-      const read = run.requests.read(block * BLOCK_BYTES, length, sink);
+      const sink = run.ordered
+        ? new Ordered(this.#writer, run.target, blockOffset(run.board.plan, block), length)
+        : this.#memory(free);
+      const read = run.requests.read(blockOffset(run.board.plan, block), length, sink);
       flights.set(read, { block, sink });
     }
     run.requests.flush();
@@ -95,10 +97,19 @@ export class Puller {
     else throw new RehostError('INTERNAL', 'An ordered reply without a hash.');
   }
 
-  #keepMemory(board: Board, target: Target, block: number, memory: BlockMemory, hash: Uint8Array | undefined): void {
+  #keepMemory(
+    board: Board,
+    target: Target,
+    block: number,
+    memory: BlockMemory,
+    hash: Uint8Array | undefined,
+    bad: readonly [number, number][] = [],
+  ): void {
     const length = blockLength(board.plan, block);
-    const zeros = memory.write(target, block * BLOCK_BYTES, length);
+    const zeros = memory.write(target, blockOffset(board.plan, block), length);
     if (!hash) memory.hash(length, this.#scratch.view);
+    // When the block is there, and before it counts as done: whoever records it finds them.
+    for (const [at, bytes] of bad) board.noteBad(at, bytes);
     this.#done(board, block, hash ?? this.#scratch.bytes.slice(0, REHOST_HASH_BYTES), zeros);
   }
 
@@ -111,9 +122,9 @@ export class Puller {
   #again(run: PullRun, block: number, free: BlockMemory[]): void {
     run.board.retried();
     const memory = this.#memory(free);
-    this.#rescue.read(run.requests, run.board, block, memory, run.progress);
+    const bad = this.#rescue.read(run.requests, run.board, block, memory, run.progress);
     // Zeros in place of what could not be read are in the memory only: the hash is ours.
-    this.#keepMemory(run.board, run.target, block, memory, undefined);
+    this.#keepMemory(run.board, run.target, block, memory, undefined, bad);
     free.push(memory);
     run.progress();
   }
@@ -135,10 +146,10 @@ class Ordered implements ContentSink {
   readonly #length: number;
   #begun = false;
 
-  constructor(writer: BlockWriter, target: Target, block: number, length: number) {
+  constructor(writer: BlockWriter, target: Target, offset: number, length: number) {
     this.#writer = writer;
     this.#target = target;
-    this.#offset = block * BLOCK_BYTES;
+    this.#offset = offset;
     this.#length = length;
   }
 

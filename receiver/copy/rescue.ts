@@ -2,13 +2,12 @@
 import type { OnReadError } from '../../appliance/api/control.ts';
 import { RehostError } from '../../appliance/api/errors.ts';
 import { REHOST_HASH_BYTES } from '../../appliance/api/nbd.ts';
-import { BLOCK_BYTES } from '../../appliance/api/transfer.ts';
 import { clear } from '../../native/bytes.ts';
 import { Memory } from '../../native/memory.ts';
 import { xxh3At } from '../../native/xxhash.ts';
 import type { BlockMemory } from './block-memory.ts';
 import type { Board } from './board.ts';
-import { blockLength } from './plan.ts';
+import { blockLength, blockOffset } from './plan.ts';
 import type { Requests } from './requests.ts';
 
 /** A block is read again in parts of this, and those of a part that fails in parts of the largest sector, bytes. */
@@ -27,19 +26,27 @@ export class Rescue {
   }
 
   /**
-   * Reads the block into `memory`. What cannot be read is SOURCE_READ_FAILED, or noted on the board and zeros here, as ordered. Each
-   * part's hash is checked, so that the block's own, taken from memory afterwards, stands for what the source read.
+   * Reads the block into `memory`. What cannot be read is SOURCE_READ_FAILED, or zeros here and answered as pairs of disk offset and
+   * length, as ordered. Each part's hash is checked, so that the block's own, taken from memory afterwards, stands for what the source read.
    */
-  read(requests: Requests, board: Board, block: number, memory: BlockMemory, progress: () => void): void {
+  read(
+    requests: Requests,
+    board: Board,
+    block: number,
+    memory: BlockMemory,
+    progress: () => void,
+  ): [offset: number, length: number][] {
     const length = blockLength(board.plan, block);
-    const offset = block * BLOCK_BYTES;
+    const offset = blockOffset(board.plan, block);
+    const bad: [number, number][] = [];
     memory.begin();
     for (let at = 0; at < length; at += PART_BYTES) {
       const part = Math.min(PART_BYTES, length - at);
       const said = this.#tries(requests, board, memory, offset, at, part, TRIES);
-      if (said !== undefined) this.#sectors(requests, board, memory, offset, at, part, said);
+      if (said !== undefined) bad.push(...this.#sectors(requests, board, memory, offset, at, part, said));
       progress();
     }
+    return bad;
   }
 
   #sectors(
@@ -50,25 +57,27 @@ export class Rescue {
     from: number,
     length: number,
     said: string,
-  ): void {
+  ): [number, number][] {
     if (this.#onReadError === 'fail') {
       throw new RehostError(
         'SOURCE_READ_FAILED',
         `The source cannot read ${length} bytes at ${offset + from} (tried ${TRIES} times): ${said}.`,
       );
     }
+    const bad: [number, number][] = [];
     let badFrom: number | undefined;
     for (let at = from; at < from + length; at += SECTOR_BYTES) {
       const bytes = Math.min(SECTOR_BYTES, from + length - at);
       if (this.#tries(requests, board, memory, offset, at, bytes, 1) === undefined) {
-        if (badFrom !== undefined) board.noteBad(offset + badFrom, at - badFrom);
+        if (badFrom !== undefined) bad.push([offset + badFrom, at - badFrom]);
         badFrom = undefined;
       } else {
         clear(memory.memory.address + at, bytes);
         badFrom ??= at;
       }
     }
-    if (badFrom !== undefined) board.noteBad(offset + badFrom, from + length - badFrom);
+    if (badFrom !== undefined) bad.push([offset + badFrom, from + length - badFrom]);
+    return bad;
   }
 
   /** Undefined when it was read, else what the source said the last time. */

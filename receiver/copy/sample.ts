@@ -5,13 +5,13 @@ import { FLUSHED, type Plan } from './plan.ts';
 /** Enough to find a source that went on living for a while, little enough to cost a second of reading. Nothing is sent but hashes. */
 const SAMPLE_BLOCKS = 16;
 
-/** Up to SAMPLE_BLOCKS blocks, spread over those that are recorded; none that holds an unreadable range (pairs of offset and length). */
+/** Up to SAMPLE_BLOCKS blocks, as indices of the plan, spread over those that are recorded; none that holds an unreadable range (pairs of offset and length). */
 export function chooseSample(plan: Plan, bad: readonly number[]): number[] {
   const unreadable = new Set<number>();
   for (let i = 0; i + 1 < bad.length; i += 2) unreadable.add(Math.floor((bad[i] ?? 0) / BLOCK_BYTES));
   const recorded: number[] = [];
   for (let block = 0; block < plan.count; block++) {
-    if (plan.states[block] === FLUSHED && !unreadable.has(block)) recorded.push(block);
+    if (plan.states[block] === FLUSHED && !unreadable.has(plan.numbers[block] ?? 0)) recorded.push(block);
   }
   if (recorded.length <= SAMPLE_BLOCKS) return recorded;
   // The first ones hold what changes at every mount; the rest by chance.

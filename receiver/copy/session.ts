@@ -10,7 +10,7 @@ import { type PskCredentials, TlsStream } from '../../native/tls.ts';
 import { Board } from './board.ts';
 import type { CopiedDisk, CopyBasics, CopySession, CopyStatus } from './copy.ts';
 import { Pace } from './pace.ts';
-import { hashOf, makePlan, takeFromList } from './plan.ts';
+import { hashOf, makePlan } from './plan.ts';
 import { chooseSample } from './sample.ts';
 import {
   type DiskWork,
@@ -60,7 +60,7 @@ interface DiskState extends DiskWork {
   tender: Thread<TargetCommand>;
   board: Board | undefined;
   mapper: Connector | undefined;
-  /** Blocks of the journal that the source is asked about before it is believed. */
+  /** Blocks of the journal, as indices of the plan, that the source is asked about before it is believed. */
   sample: readonly number[];
   resumedBytes: number;
   zeroed: boolean;
@@ -95,6 +95,7 @@ export class Session implements CopySession {
   readonly #meeting: Meeting;
   readonly #timer: NodeJS.Timeout;
   readonly #watch: Watch;
+  readonly #flushEveryMs: number;
   #met = false;
   #progress: CopyStatus['progress'] = 'running';
   #error: WireError | null = null;
@@ -110,6 +111,8 @@ export class Session implements CopySession {
     this.port = port;
     this.#meeting = meeting;
     this.#watch = new Watch(options.bounds ?? {});
+    this.#flushEveryMs = options.flushEveryMs ?? FLUSH_EVERY_MS;
+    const flushEveryMs = this.#flushEveryMs;
     this.tune({ bytesPerSecond: options.bytesPerSecond ?? null, paused: options.paused ?? false });
     this.finished = new Promise((resolve) => {
       this.#finish = resolve;
@@ -125,7 +128,7 @@ export class Session implements CopySession {
       record: options.records[index],
       tender: new Thread(
         'target',
-        { disk: index, target, flags, pace, journal: options.journal } satisfies TargetWork,
+        { disk: index, target, flags, pace, journal: options.journal, flushEveryMs } satisfies TargetWork,
         (report) => this.#tended(index, report as TargetReport),
         died,
       ),
@@ -162,7 +165,7 @@ export class Session implements CopySession {
       (report) => this.#arrived(report as DoorReport),
       died,
     );
-    this.#timer = setInterval(() => this.#look(), WATCH_MS);
+    this.#timer = setInterval(() => this.#look(), Math.min(WATCH_MS, flushEveryMs));
   }
 
   status(): CopyStatus {
@@ -284,15 +287,15 @@ export class Session implements CopySession {
     if (!board || disk.sample.length > 0) {
       if (disk.mapper) return;
       disk.mapper = connector;
-      this.#tell(connector, board ? { kind: 'sample', blocks: disk.sample } : { kind: 'map' });
+      const numbers = disk.sample.map((index) => board?.plan.numbers[index] ?? 0);
+      this.#tell(connector, board ? { kind: 'sample', blocks: numbers } : { kind: 'map' });
     } else if (board.open) this.#tell(connector, { kind: 'pull', board: board.shared });
     else if (board.complete) this.#tell(connector, { kind: 'detach' });
     // Else others have the last blocks; they report when they are done or give them back.
   }
 
   #mapped(connector: Connector, disk: DiskState, { ranges, hashes }: { ranges: Float64Array; hashes: boolean }): void {
-    const plan = makePlan(disk.sizeBytes, ranges, disk.roomBytes);
-    if (disk.record) takeFromList(plan, disk.record.list);
+    const plan = makePlan(disk.sizeBytes, ranges, disk.roomBytes, disk.record?.list);
     disk.board = Board.create(plan);
     disk.resumedBytes = disk.board.copiedBytes;
     const bad = disk.record?.bad ?? [];
@@ -398,12 +401,12 @@ export class Session implements CopySession {
     return seen + this.#sum((disk) => Number(disk.zeroed) + Number(disk.flushed) + (disk.board?.holeBytes ?? 0));
   }
 
-  /** Once a second: is there something to flush, and was there progress since the last look? */
+  /** Once a second, or more often: is there something to flush, and was there progress since the last look? */
   #look(): void {
     for (const disk of this.#disks) {
       const { board } = disk;
       const unflushed = board !== undefined && board.copiedBytes > board.flushedBytes;
-      if (unflushed && performance.now() - disk.flushedAt >= FLUSH_EVERY_MS) this.#flush(disk);
+      if (unflushed && performance.now() - disk.flushedAt >= this.#flushEveryMs) this.#flush(disk);
     }
     const copied = this.#sum(({ board }) => board?.copiedBytes ?? 0);
     // Whoever brings blocks may break the protocol in between.

@@ -129,6 +129,7 @@ export interface TargetWork {
   flags: SharedArrayBuffer;
   pace: PaceShared;
   journal: JournalWork | undefined;
+  flushEveryMs: number;
 }
 
 /** The journal as a thread opens it. */
@@ -142,7 +143,7 @@ export type PullCommand =
   | { kind: 'attach'; fd: number; ssl: number; disk: number }
   /** Asks for the allocation map. */
   | { kind: 'map' }
-  /** Asks for the hashes of these blocks, as they are now. */
+  /** Asks for the hashes of the blocks of these numbers, as they are now. */
   | { kind: 'sample'; blocks: readonly number[] }
   /** Copies blocks until none is left to take. */
   | { kind: 'pull'; board: BoardShared }

@@ -10,7 +10,6 @@ import { PatientTarget } from './patient-target.ts';
 import { eachHole } from './plan.ts';
 import {
   connectionError,
-  FLUSH_EVERY_MS,
   SessionFlags,
   Stopped,
   type TargetCommand,
@@ -57,7 +56,7 @@ function zeroHoles(board: Board): void {
       board.holeZeroed(step);
       at += step;
       // On storage without an order for zeros this takes hours, and blocks are written meanwhile.
-      if (performance.now() - flushed < FLUSH_EVERY_MS) continue;
+      if (performance.now() - flushed < work.flushEveryMs) continue;
       flush(board);
       flushed = performance.now();
     }

@@ -7,6 +7,9 @@ const END_DEADLINE_MS = 10_000;
 /** A terminated thread that is not gone after this hangs in a system call, and nothing ends it but the storage's answer, ms. */
 const TERMINATE_DEADLINE_MS = 5_000;
 
+/** What a thread of this folder makes in the JS heap is small and short-lived; V8 would let it grow to 16 MiB and more before it looks. */
+const YOUNG_MIB = 2;
+
 export class Thread<Command> {
   readonly #worker: Worker;
   /** Resolves when the thread is gone, for whatever reason, or was given up. */
@@ -16,7 +19,7 @@ export class Thread<Command> {
   /** Starts `NAME-worker`. `died` is called when it throws; a thread that ends by itself is no failure. */
   constructor(name: string, workerData: unknown, heard: (message: unknown) => void, died: (error: Error) => void) {
     const url = new URL(`./${name}-worker${extname(import.meta.filename)}`, import.meta.url);
-    this.#worker = new Worker(url, { workerData });
+    this.#worker = new Worker(url, { workerData, resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MIB } });
     this.#worker.on('message', heard);
     this.#worker.on('error', (error) => died(error instanceof Error ? error : new Error(String(error))));
     this.gone = new Promise((resolve) => {

@@ -9,7 +9,7 @@ import { xxh3At } from '../../native/xxhash.ts';
 import { openTarget } from '../target/open.ts';
 import type { Target } from '../target/target.ts';
 import { Pace } from './pace.ts';
-import { ALIGN_BYTES, blockLength, eachHole, FREE, hashOf, type Plan } from './plan.ts';
+import { ALIGN_BYTES, blockLength, blockOffset, eachHole, hashOf, type Plan } from './plan.ts';
 import { SessionFlags, Stopped } from './shared.ts';
 import { VerifyCounters, type VerifyReport, type VerifyWork } from './verify-shared.ts';
 
@@ -38,8 +38,7 @@ function checkBlocks(index: number, disk: string, plan: Plan, target: Target): v
     check();
     const block = counters.take(index);
     if (block >= plan.count) return;
-    if (plan.states[block] === FREE) continue;
-    const offset = block * BLOCK_BYTES;
+    const offset = blockOffset(plan, block);
     const length = blockLength(plan, block);
     target.read(memory.address, offset, length);
     xxh3At(memory.address, length, hash.view, 0);

@@ -7,10 +7,12 @@
 import { createHash } from 'node:crypto';
 import type { RECEIVER_METHODS, ResultOf } from '../../appliance/api/control.ts';
 import { RehostError, toWire, type WireError } from '../../appliance/api/errors.ts';
+import { blockCount } from '../../appliance/api/journal.ts';
+import { REHOST_HASH_BYTES } from '../../appliance/api/nbd.ts';
 import { ProgressClock } from './clock.ts';
 import type { CopiedDisk } from './copy.ts';
 import { Pace } from './pace.ts';
-import { eachHole, type Plan } from './plan.ts';
+import { eachHole, hashOf, type Plan } from './plan.ts';
 import { SessionFlags } from './shared.ts';
 import { Thread } from './thread.ts';
 import { VerifyCounters, type VerifyReport, type VerifyWork } from './verify-shared.ts';
@@ -22,6 +24,9 @@ const FULL_HOLES_BYTES = 64 * 1024 ** 3;
 /** A read that takes longer than this never comes, ms. */
 const NO_PROGRESS_MS = 10 * 60_000;
 const WATCH_MS = 1_000;
+/** The list's zeros for blocks of which nothing is in use, so many at once. */
+const GAP_BLOCKS = 64 * 1024;
+const GAP = new Uint8Array(GAP_BLOCKS * REHOST_HASH_BYTES);
 
 export type VerifyStatus = ResultOf<typeof RECEIVER_METHODS, 'verify.status'>;
 
@@ -51,7 +56,20 @@ export function startVerify(disks: readonly CopiedDisk[], options: VerifyOptions
 
 /** A disk's manifest in short: SHA-256, hex, over its list as the journal has it. */
 export function manifestOf(plan: Plan): string {
-  return createHash('sha256').update(plan.hashes).digest('hex');
+  const sha256 = createHash('sha256');
+  let next = 0;
+  const skipTo = (number: number): void => {
+    for (; next < number; next += Math.min(GAP_BLOCKS, number - next)) {
+      sha256.update(GAP.subarray(0, Math.min(GAP_BLOCKS, number - next) * REHOST_HASH_BYTES));
+    }
+  };
+  for (let index = 0; index < plan.count; index++) {
+    skipTo(plan.numbers[index] ?? 0);
+    sha256.update(hashOf(plan, index));
+    next++;
+  }
+  skipTo(blockCount(plan.sizeBytes));
+  return sha256.digest('hex');
 }
 
 class Verify implements VerifySession {
@@ -149,17 +167,14 @@ class Verify implements VerifySession {
   #conclude(): void {
     clearInterval(this.#watch);
     if (this.#progress !== 'running') return;
-    if (
-      this.#left > 0 ||
-      this.#disks.some(({ plan }, disk) => this.#counters.checkedBlocks(disk) !== plan.usedBlocks)
-    ) {
+    if (this.#left > 0 || this.#disks.some(({ plan }, disk) => this.#counters.checkedBlocks(disk) !== plan.count)) {
       this.#fail(toWire(new RehostError('INTERNAL', 'The verification ended before everything was checked.')));
       return;
     }
     this.#manifests = this.#disks.map(({ disk, plan }) => ({
       disk,
       sha256: manifestOf(plan),
-      blocks: plan.usedBlocks,
+      blocks: plan.count,
       bytes: bytesOf(plan),
       holes: this.#fullHoles ? ('read' as const) : ('sampled' as const),
     }));

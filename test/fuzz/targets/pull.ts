@@ -3,7 +3,7 @@ import { RehostError } from '../../../appliance/api/errors.ts';
 import { BLOCK_BYTES } from '../../../appliance/api/transfer.ts';
 import { Board } from '../../../receiver/copy/board.ts';
 import type { Agreement } from '../../../receiver/copy/client.ts';
-import { blockLength, hashOf as keptHash, makePlan, WRITTEN } from '../../../receiver/copy/plan.ts';
+import { blockLength, blockOffset, hashOf as keptHash, makePlan, WRITTEN } from '../../../receiver/copy/plan.ts';
 import { Puller } from '../../../receiver/copy/pull.ts';
 import { Requests } from '../../../receiver/copy/requests.ts';
 import { Script, ScriptStream } from '../engine/script-stream.ts';
@@ -146,14 +146,17 @@ function judge(copy: Copy): void {
     must(copy.record && cover(copy.failed, offset, offset + length), `${length} bytes at ${offset} were called bad`);
     told.push([offset, offset + length]);
   }
-  for (const { start, end } of target.touched) {
-    const inUse =
-      plan.used[Math.floor(start / BLOCK_BYTES)] !== 0 && plan.used[Math.floor((end - 1) / BLOCK_BYTES)] !== 0;
-    must(inUse, `${start} to ${end} of the target was written, where nothing is in use`);
+  const blocks = Array.from({ length: plan.count }, (_, index) => {
+    const start = blockOffset(plan, index);
+    return { start, end: start + blockLength(plan, index) };
+  });
+  for (const touch of target.touched) {
+    const inUse = blocks.some(({ start, end }) => touch.start >= start && touch.end <= end);
+    must(inUse, `${touch.start} to ${touch.end} of the target was written, where nothing is in use`);
   }
   for (let block = 0; block < plan.count; block++) {
     if (plan.states[block] !== WRITTEN) continue;
-    const start = block * BLOCK_BYTES;
+    const start = blockOffset(plan, block);
     const end = start + blockLength(plan, block);
     must(cover(told, start, end), `the block at ${start} is done without all of its bytes`);
     const content = delivered.subarray(start, end);
