@@ -63,6 +63,6 @@ async function finish(context: JobContext, { status, exports }: Copied): Promise
   const zeros = status.disks.reduce((sum, disk) => sum + disk.zeroBytes, 0);
   const resumed = status.disks.reduce((sum, disk) => sum + disk.resumedBytes, 0);
   context.detail(
-    `${job.usedBytes} bytes in use, ${zeros} of them zeros, ${resumed} from earlier attempts, ${status.wireBytes} bytes on the wire, ${job.attempts} attempt(s), ${status.reconnects} reconnect(s), ${status.retries} read(s) tried again`,
+    `${job.usedBytes} bytes in use, ${zeros} of them zeros, ${resumed} from earlier attempts, ${status.wireBytes} bytes on the wire in attempt ${job.attempts}, ${status.reconnects} reconnect(s), ${status.retries} read(s) tried again`,
   );
 }
