@@ -46,6 +46,33 @@ void test('engine: a receiver that was started anew in its VM goes on in it', as
   assert.equal(world.points.filter(({ name }) => name.startsWith('driver.startVmWithConsole')).length, 2);
 });
 
+for (const [state, point, starts] of [
+  ['copy', 'receiver.copy.status 3', ['0', '8192']],
+  ['verify', 'receiver.verify.status 1', ['0', '12288']],
+] as const) {
+  void test(`engine: a receiver that falls silent in '${state}' while its VM runs is waited for, then its VM is started anew`, async (t) => {
+    const world = await open(t);
+    world.at(point, 'after', () => world.receiverHangs());
+    const job = await ended(world);
+    assert.deepEqual([job.state, job.attempts], ['done', 2], job.error?.message);
+    assert.deepEqual(resumed(job), starts.slice(state === 'copy' ? 1 : 0));
+  });
+}
+
+void test('engine: a receiver that forgets everything time and again gets a new VM before it is given up', async (t) => {
+  const world = await open(t);
+  world.copyFails = () => {
+    world.receiverForgets();
+    return undefined;
+  };
+  const { id } = await world.order();
+  const job = await world.end(id);
+  assert.equal(job.state, 'failed');
+  const starts = world.points.filter(({ kind }) => kind === 'driver.startVmWithConsole').length;
+  assert.ok(starts > 1, `${starts} starts`);
+  await world.check(job);
+});
+
 void test('engine: a VM that dies in the verification costs no second copy', async (t) => {
   const world = await open(t);
   world.at('receiver.verify.journal 2', 'before', () => world.transferVmDies());

@@ -224,6 +224,11 @@ export class World {
     }
   }
 
+  /** The receivers fall silent, while their VMs run on. */
+  receiverHangs(): void {
+    for (const { jobId } of this.#guests.values()) this.#life?.receivers.drop(jobId);
+  }
+
   /** The guest of the one transfer VM that runs. */
   get guest(): TransferGuest {
     const [transfer] = this.#guests.values();
