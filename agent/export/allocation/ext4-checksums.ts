@@ -14,6 +14,8 @@ const TYPE_CRC32C = 1;
 const UUID = 0x68;
 const SUPERBLOCK_CHECKSUM = 0x3fc;
 const DESCRIPTOR_CHECKSUM = 0x1e;
+/** A descriptor's own checksum counts as zero in it. */
+const CHECKSUM_LEFT_OUT = Buffer.alloc(2);
 
 /** Made from the superblock's 1024 bytes. */
 export class Ext4Checksums {
@@ -22,6 +24,7 @@ export class Ext4Checksums {
   readonly #superblock: Buffer;
   readonly #seed: number;
   readonly #wide: boolean;
+  readonly #number = Buffer.alloc(4);
 
   constructor(superblock: Buffer) {
     const roCompat = superblock.readUInt32LE(0x64);
@@ -46,7 +49,7 @@ export class Ext4Checksums {
   /** `descriptor` is all of the group's descriptor. */
   descriptorHolds(group: number, descriptor: Buffer): boolean {
     if (this.kind === 'none') return true;
-    const number = Buffer.alloc(4);
+    const number = this.#number;
     number.writeUInt32LE(group);
     const head = descriptor.subarray(0, DESCRIPTOR_CHECKSUM);
     const tail = descriptor.subarray(DESCRIPTOR_CHECKSUM + 2);
@@ -55,15 +58,20 @@ export class Ext4Checksums {
       const crc = crc16(crc16(this.#seed, number), head);
       return stored === (this.#wide ? crc16(crc, tail) : crc);
     }
-    const crc = crc32c(crc32c(crc32c(this.#seed, number), head), Buffer.alloc(2));
+    const crc = crc32c(crc32c(crc32c(this.#seed, number), head), CHECKSUM_LEFT_OUT);
     return stored === (crc32c(crc, tail) & 0xffff);
   }
 
-  /** `bitmap` is the part that a whole group of this file system uses. */
-  bitmapHolds(descriptor: Buffer, bitmap: Buffer): boolean {
+  /** What a group's descriptor says of its bitmap's checksum: 32 bits, or the lower 16 where there is no room for more. */
+  bitmapSum(descriptor: Buffer): number {
+    const low = descriptor.readUInt16LE(0x18);
+    return this.#wide ? low + descriptor.readUInt16LE(0x38) * 65536 : low;
+  }
+
+  /** `sum` is the group's `bitmapSum`, `bitmap` the part that a whole group of this file system uses. */
+  bitmapHolds(sum: number, bitmap: Buffer): boolean {
     if (this.kind !== 'metadata') return true;
     const crc = crc32c(this.#seed, bitmap);
-    if (descriptor.readUInt16LE(0x18) !== (crc & 0xffff)) return false;
-    return descriptor.length < 0x40 || descriptor.readUInt16LE(0x38) === crc >>> 16;
+    return sum === (this.#wide ? crc : crc & 0xffff);
   }
 }

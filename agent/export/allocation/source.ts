@@ -11,7 +11,11 @@ export class Inconsistent extends Error {
 export interface StructureSource {
   readonly sizeBytes: number;
   readonly sectorBytes: number;
-  read(offset: number, length: number): Buffer;
+  /**
+   * `scratch` is the caller's memory of at least `length` bytes, where the result may be: until the caller gives it again. A
+   * reader of many structures does so, because what it drops stays in memory until a collection, and those are rare.
+   */
+  read(offset: number, length: number, scratch?: Buffer): Buffer;
 }
 
 /** Bitmaps of neighbouring groups lie side by side: one read brings sixteen of them. */
@@ -35,12 +39,12 @@ export class DeviceSource implements StructureSource {
     this.sectorBytes = device.logicalSectorBytes;
   }
 
-  read(offset: number, length: number): Buffer {
+  read(offset: number, length: number, scratch?: Buffer): Buffer {
     if (!Number.isSafeInteger(offset) || offset < 0 || length < 0 || offset + length > this.sizeBytes) {
       throw new Inconsistent(`bytes ${offset} to ${offset + length} are not on the disk of ${this.sizeBytes} bytes`);
     }
     if (length > READ_MAX_BYTES) throw new Inconsistent(`a structure of ${length} bytes is not plausible`);
-    const result = Buffer.alloc(length);
+    const result = scratch ? scratch.subarray(0, length) : Buffer.alloc(length);
     for (let done = 0; done < length; ) {
       const at = offset + done;
       if (at < this.#start || at >= this.#start + this.#length) this.#load(at);

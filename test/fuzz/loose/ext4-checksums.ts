@@ -11,7 +11,7 @@ export class Ext4Checksums extends Strict {
     return super.descriptorHolds(group, descriptor) || looseChecksums.on;
   }
 
-  override bitmapHolds(descriptor: Buffer, bitmap: Buffer): boolean {
-    return super.bitmapHolds(descriptor, bitmap) || looseChecksums.on;
+  override bitmapHolds(sum: number, bitmap: Buffer): boolean {
+    return super.bitmapHolds(sum, bitmap) || looseChecksums.on;
   }
 }
