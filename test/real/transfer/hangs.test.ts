@@ -1,33 +1,17 @@
 /** Storage that hangs, on either side: an NBD server behind a FUSE file, which the test holds up. */
 import assert from 'node:assert/strict';
-import { type ChildProcess, execFileSync } from 'node:child_process';
-import { existsSync, statSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
 import { after, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startExport } from '../../../agent/export/serve.ts';
 import { type CopyOptions, type CopySession, startCopy } from '../../../receiver/copy/copy.ts';
 import { startVerify } from '../../../receiver/copy/verify.ts';
-import { JOB, kill, Lab, MIB, same, TOKEN, until } from './transfer-lab.ts';
+import { servedFile } from './served-file.ts';
+import { JOB, Lab, MIB, same, TOKEN, until } from './transfer-lab.ts';
 
 const lab = new Lab();
 after(() => lab.clean());
-
-/** An NBD server as a file. What is undone first lets go of it. */
-async function served(sizeBytes: number, plugin: string[]): Promise<{ path: string; server: ChildProcess }> {
-  const socket = lab.path('socket');
-  const server = lab.start('nbdkit', ['-f', '-U', socket, ...plugin]);
-  await until('the server listens', () => existsSync(socket));
-  const path = lab.path('fuse');
-  writeFileSync(path, '');
-  const fuse = lab.start('nbdfuse', [path, '--unix', socket]);
-  lab.later(async () => {
-    server.kill('SIGCONT');
-    execFileSync('umount', ['--lazy', path]);
-    await kill(fuse);
-  });
-  await until('it is a file', () => statSync(path).size === sizeBytes);
-  return { path, server };
-}
 
 function receive(path: string, sizeBytes: number, bounds: CopyOptions['bounds']): CopySession {
   const session = startCopy({
@@ -53,7 +37,7 @@ describe('a source', () => {
   it('whose map takes longer than a copy may stand still is waited for, and copied', async () => {
     const sizeBytes = 32 * MIB;
     const content = lab.ext4(sizeBytes).path;
-    const source = await served(sizeBytes, ['file', content]);
+    const source = await servedFile(lab, sizeBytes, ['file', content]);
     source.server.kill('SIGSTOP');
     const replica = lab.file(sizeBytes);
     const session = receive(replica, sizeBytes, { copying: 6_000 });
@@ -69,7 +53,7 @@ describe('a source', () => {
 
   it('whose map never comes ends the copy at last', async () => {
     const sizeBytes = 8 * MIB;
-    const source = await served(sizeBytes, ['memory', String(sizeBytes)]);
+    const source = await servedFile(lab, sizeBytes, ['memory', String(sizeBytes)]);
     source.server.kill('SIGSTOP');
     const session = receive(lab.file(sizeBytes), sizeBytes, { mapping: 2_000 });
     serve(source.path, sizeBytes, session.port);
@@ -87,7 +71,7 @@ describe('a replica', () => {
     const backing = lab.file(sizeBytes);
     const release = lab.path('release');
     const dd = 'iflag=skip_bytes,count_bytes oflag=seek_bytes status=none conv=notrunc';
-    const replica = await served(sizeBytes, [
+    const replica = await servedFile(lab, sizeBytes, [
       'eval',
       `get_size=echo ${sizeBytes}`,
       `pread=dd if=${backing} skip=$4 count=$3 ${dd}`,
@@ -108,7 +92,7 @@ describe('a replica', () => {
 
   it('that answers no read any longer: the verification fails and says so', async () => {
     const sizeBytes = 16 * MIB;
-    const replica = await served(sizeBytes, ['memory', String(sizeBytes)]);
+    const replica = await servedFile(lab, sizeBytes, ['memory', String(sizeBytes)]);
     const source = lab.random(sizeBytes);
     const session = receive(replica.path, sizeBytes, {});
     serve(source, sizeBytes, session.port);
