@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { RehostError } from '../../../appliance/api/errors.ts';
+import { unreachable } from './facts.ts';
 import { inWorld, pointsOf, SCENARIOS } from './scenarios.ts';
-import { unreachable } from './world.ts';
 
 const CONCURRENCY = 8;
 

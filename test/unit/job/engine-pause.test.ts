@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { JOB_STATES, type JobState } from '../../../appliance/api/job.ts';
 import { isWorking } from '../../../appliance/job/states.ts';
-import { NAME, World } from './world.ts';
+import { NAME } from './facts.ts';
+import { World } from './world.ts';
 
 async function open(t: TestContext): Promise<World> {
   const world = await World.open();

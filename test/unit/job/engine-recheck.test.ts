@@ -4,8 +4,9 @@ import { appendFile, writeFile } from 'node:fs/promises';
 import { type TestContext, test } from 'node:test';
 import { RehostError } from '../../../appliance/api/errors.ts';
 import type { Job } from '../../../appliance/api/job.ts';
+import { unreachable } from './facts.ts';
 import { changes } from './scenarios.ts';
-import { type Point, unreachable, World } from './world.ts';
+import { type Point, World } from './world.ts';
 
 const CONCURRENCY = 8;
 

@@ -4,7 +4,8 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RehostError } from '../../../appliance/api/errors.ts';
 import { JOB_STATES, type Job } from '../../../appliance/api/job.ts';
-import { MACHINE, machine, NAME, World } from './world.ts';
+import { MACHINE, machine, NAME } from './facts.ts';
+import { World } from './world.ts';
 
 async function open(t: TestContext): Promise<World> {
   const world = await World.open();

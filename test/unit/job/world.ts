@@ -3,55 +3,39 @@
  * call that the engine makes to the outside passes a point with a name, at which a test may fail it, cancel, or kill the engine.
  */
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { decodeConfigDisk } from '../../../appliance/api/config-disk.ts';
 import { AGENT_METHODS, RECEIVER_METHODS } from '../../../appliance/api/control.ts';
 import { RehostError } from '../../../appliance/api/errors.ts';
 import type { Job, JobOrder } from '../../../appliance/api/job.ts';
 import type { Handlers } from '../../../appliance/api/peer.ts';
 import type { Machine } from '../../../appliance/api/rest.ts';
-import type { HypervisorDriver } from '../../../appliance/hypervisor/driver.ts';
-import { ownedByJob } from '../../../appliance/hypervisor/owned.ts';
-import type { AgentPeer, JobDependencies, JobStore, ReceiverPeer } from '../../../appliance/job/dependencies.ts';
+import type { AgentPeer, JobDependencies, ReceiverPeer } from '../../../appliance/job/dependencies.ts';
 import { JobEngine } from '../../../appliance/job/engine.ts';
 import { JobLog } from '../../../appliance/job/log.ts';
-import { checkManifest } from '../../../appliance/job/manifest/file.ts';
-import { manifestKey } from '../../../appliance/job/manifest/signature.ts';
 import { hasEnded } from '../../../appliance/job/states.ts';
-import { LOCAL_CONFIG } from '../../../appliance/job/transfer-vm.ts';
 import { Connections } from '../../../appliance/machine/connections.ts';
 import { Store } from '../../../appliance/store/store.ts';
 import { inventory } from '../../lab/orchestrator/inventory.ts';
 import { joinedPeer } from '../../lab/orchestrator/loose-peer.ts';
 import { MemoryHypervisor, type MemoryVm } from '../../lab/orchestrator/memory-hypervisor.ts';
+import { checkEnd } from './check-end.ts';
+import { KEYS, MACHINE, machine, NAME, PAUSES } from './facts.ts';
+import { makeForeigners } from './foreigners.ts';
+import { inOrder, type Pass, passing } from './passing.ts';
 import { SourceEnd } from './source-end.ts';
-import { COPIED, type Fate, TransferGuest } from './transfer-guest.ts';
+import type { Fate, TransferGuest } from './transfer-guest.ts';
+import { TransferGuests } from './transfer-guests.ts';
 
-export const MACHINE = '0123456789abcdef';
-export const NAME = 'copy-1';
-const OLDER = 'older001';
 /** How many looks at a target VM its boot takes. */
 const BOOT_LOOKS = 2;
 /** Nobody who is still to come in these tests takes longer, ms. */
-const DIAL_LIMIT_MS = 500;
+const DIAL_LIMIT_MS = PAUSES.receiverAwayMs;
 const END_LIMIT_MS = 20_000;
 const IDLE_MS = 30;
-const KEYS = { transfer: Buffer.alloc(32, 7), manifest: Buffer.alloc(32, 8) };
-const PAUSES = {
-  cleanUpMs: 1,
-  saveMs: 1,
-  pollMs: 1,
-  hypervisorMs: 1,
-  hypervisorAwayMs: 10,
-  receiverAwayMs: DIAL_LIMIT_MS,
-  agentQuietMs: 10,
-  agentAwayMs: 2000,
-};
 /** A file system in memory where there is one: what these tests ask of the store is not its disk. */
 const BASE = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
 
@@ -100,15 +84,20 @@ export class World {
   readonly #folder: string;
   readonly #counts = new Map<string, number>();
   readonly #plans = new Map<string, () => unknown>();
-  readonly #guests = new Map<MemoryVm, { jobId: string; guest: TransferGuest }>();
-  /** The enrolments of receivers: durable, as the real ones are. */
-  readonly #enrolments = new Map<string, { secret: string; sessionKey: string | undefined }>();
+  readonly #guests = new TransferGuests(this.hypervisor, this.source, this.fate, {
+    listens: () => this.#life?.dead === false,
+    join: (jobId, guest) => {
+      const channel = joinedPeer(RECEIVER_METHODS, this.#answering('receiver', guest.handlers()));
+      this.#life?.receivers.set(jobId, channel);
+    },
+    drop: (jobId) => this.#life?.receivers.drop(jobId),
+  });
   #life: Life | undefined;
 
   private constructor(folder: string) {
     this.#folder = folder;
-    this.hypervisor.onStart = (vm) => this.#started(vm);
-    this.hypervisor.onStop = (vm) => this.#stopped(vm);
+    this.hypervisor.onStart = (vm) => this.#guests.started(vm);
+    this.hypervisor.onStop = (vm) => this.#guests.stopped(vm);
     this.hypervisor.onLook = (vm) => this.#looked(vm);
   }
 
@@ -117,7 +106,7 @@ export class World {
     await mkdir(join(world.#folder, 'images', 'transfer'), { recursive: true });
     await writeFile(join(world.#folder, 'images', 'transfer', 'vmlinuz'), 'kernel');
     await writeFile(join(world.#folder, 'images', 'transfer', 'initrd'), 'initrd');
-    await world.#foreigners();
+    await makeForeigners(world.hypervisor);
     await world.begin();
     return world;
   }
@@ -160,7 +149,7 @@ export class World {
     handle.life = life;
     this.#life = life;
     this.agentDials();
-    for (const [vm, { guest }] of this.#guests) this.#receiverDials(vm, guest);
+    this.#guests.dial();
     await engine.start();
   }
 
@@ -170,7 +159,7 @@ export class World {
     life.dead = true;
     life.died.resolve(undefined);
     for (const one of this.machines) life.agents.drop(one.id);
-    for (const { jobId } of this.#guests.values()) life.receivers.drop(jobId);
+    this.#guests.hang();
     void life.engine.stop();
   }
 
@@ -210,30 +199,22 @@ export class World {
 
   /** The transfer VMs of all jobs die. */
   transferVmDies(): void {
-    for (const vm of [...this.#guests.keys()]) this.hypervisor.crash(vm.name);
+    this.#guests.die();
   }
 
   /** The receivers' processes are started anew in their VMs: they have the session key still, and nothing else. */
   receiverForgets(): void {
-    for (const [vm, { jobId, guest }] of [...this.#guests]) {
-      const anew = new TransferGuest(vm, this.hypervisor, this.source, this.fate);
-      anew.sessionKey = guest.sessionKey;
-      this.#guests.set(vm, { jobId, guest: anew });
-      this.#life?.receivers.drop(jobId);
-      this.#receiverDials(vm, anew);
-    }
+    this.#guests.forgetAll();
   }
 
   /** The receivers fall silent, while their VMs run on. */
   receiverHangs(): void {
-    for (const { jobId } of this.#guests.values()) this.#life?.receivers.drop(jobId);
+    this.#guests.hang();
   }
 
   /** The guest of the one transfer VM that runs. */
   get guest(): TransferGuest {
-    const [transfer] = this.#guests.values();
-    assert.ok(transfer, 'no transfer VM runs');
-    return transfer.guest;
+    return this.#guests.only;
   }
 
   /** At the named point, once: before the call has any effect, or after it had it and before its answer is known. */
@@ -286,45 +267,13 @@ export class World {
     return id === undefined ? undefined : await this.end(id);
   }
 
-  /** What may never be, and what an ended job may leave. */
-  async check(job: Job): Promise<void> {
-    assert.deepEqual(this.hypervisor.violations, []);
-    const { vms, volumes } = await ownedByJob(this.hypervisor, job.id);
-    const names = volumes.map(({ name }) => name).sort();
-    const replicas = job.disks.map(({ replica }) => replica);
-    const overlays = job.disks.map(({ overlay }) => overlay);
-    const done = job.state === 'done';
-    assert.deepEqual(vms, done ? [{ name: job.order.name, owner: { jobId: job.id, role: 'target' } }] : []);
-    assert.deepEqual(names, (done ? [...replicas, ...overlays] : job.kept).toSorted());
-    if (done) {
-      const target = this.hypervisor.vms.get(job.order.name);
-      assert.equal(target?.state, 'shut-off');
-      assert.deepEqual(
-        target?.nics.map(({ network, mac }) => ({ network, mac })),
-        job.nics.map(({ mac }) => ({ network: job.network, mac })),
-      );
-      for (const overlay of overlays)
-        assert.equal(this.hypervisor.volumes.get(overlay)?.content.toString(), 'converted');
-      for (const replica of replicas) assert.equal(this.hypervisor.volumes.get(replica)?.content.toString(), COPIED);
-      assert.equal(job.error, null);
-      assert.equal(job.proof?.evidence, 'web login:');
-    }
-    if (job.state === 'cancelled') assert.deepEqual(job.kept, []);
-    if (job.replicaVerified) await checkManifest(job, this.log(job.id), manifestKey(KEYS.manifest));
-    assert.equal(job.paused, null);
-    assert.equal(job.pauseRequested, false);
-    assert.equal(this.#enrolments.has(job.id), false, 'the receiver is still expected');
-    assert.equal(existsSync(this.jobFile(job.id, LOCAL_CONFIG)), false, 'the config disk is still there');
-    assert.equal(this.source.snapshots.has(job.id), job.releasePending, 'the source is still held');
-    if (!job.releasePending) assert.equal(this.source.exports.has(job.id), false, 'the source still serves');
-    this.checkForeigners();
+  check(job: Job): Promise<void> {
+    return checkEnd(this, job);
   }
 
-  /** Other people's objects are as they were. */
-  checkForeigners(): void {
-    assert.equal(this.hypervisor.vms.get('foreign')?.state, 'running');
-    assert.equal(this.hypervisor.vms.get('older')?.state, 'running');
-    for (const name of ['foreign.raw', `rehost-${OLDER}-sda.raw`]) assert.ok(this.hypervisor.volumes.has(name), name);
+  /** Is the job's receiver still expected? */
+  expects(jobId: string): boolean {
+    return this.#guests.expects(jobId);
   }
 
   get #living(): Life {
@@ -334,7 +283,7 @@ export class World {
 
   async #leave(life: Life): Promise<void> {
     for (const { id } of this.machines) life.agents.drop(id);
-    for (const { jobId } of this.#guests.values()) life.receivers.drop(jobId);
+    this.#guests.hang();
     await life.store.close();
   }
 
@@ -387,15 +336,11 @@ export class World {
         waitFor: (id, limit, signal) => agents.waitFor(id, Math.min(limit, DIAL_LIMIT_MS), signal),
       },
       receivers: {
-        expect: (jobId) => pass('receivers.expect', async () => this.#expect(jobId, receivers)),
-        enrolled: (jobId) => this.#enrolments.get(jobId)?.sessionKey !== undefined,
+        expect: (jobId) => pass('receivers.expect', async () => this.#guests.expect(jobId)),
+        enrolled: (jobId) => this.#guests.enrolled(jobId),
         get: (jobId) => receivers.get(jobId),
         waitFor: (jobId, limit, signal) => receivers.waitFor(jobId, Math.min(limit, DIAL_LIMIT_MS), signal),
-        forget: (jobId) =>
-          pass('receivers.forget', async () => {
-            this.#enrolments.delete(jobId);
-            receivers.drop(jobId);
-          }),
+        forget: (jobId) => pass('receivers.forget', async () => this.#guests.forget(jobId)),
       },
       hypervisors: {
         get: async (name) => {
@@ -423,13 +368,6 @@ export class World {
     return found;
   }
 
-  #expect(jobId: string, receivers: Connections<ReceiverPeer>): Buffer {
-    const secret = randomBytes(32);
-    this.#enrolments.set(jobId, { secret: secret.toString('base64'), sessionKey: undefined });
-    receivers.drop(jobId);
-    return secret;
-  }
-
   /** The far end's handlers, each of which passes a point. */
   #answering<M extends typeof AGENT_METHODS | typeof RECEIVER_METHODS>(
     end: string,
@@ -446,22 +384,6 @@ export class World {
     });
   }
 
-  #started(vm: MemoryVm): void {
-    if (vm.owner?.role !== 'transfer') return;
-    const guest = new TransferGuest(vm, this.hypervisor, this.source, this.fate);
-    this.#guests.set(vm, { jobId: vm.owner.jobId, guest });
-    for (const console of vm.consoles) console.say('receiver starts\r\n');
-    // A guest needs a moment to boot.
-    setImmediate(() => this.#receiverDials(vm, guest));
-  }
-
-  #stopped(vm: MemoryVm): void {
-    const transfer = this.#guests.get(vm);
-    if (!transfer) return;
-    this.#guests.delete(vm);
-    this.#life?.receivers.drop(transfer.jobId);
-  }
-
   /** A target VM that was converted says its prompt after a few looks. */
   #looked(vm: MemoryVm): void {
     if (vm.owner?.role !== 'target' || vm.state !== 'running' || vm.looks !== BOOT_LOOKS) return;
@@ -474,79 +396,4 @@ export class World {
     );
     for (const console of vm.consoles) console.say(converted ? '\r\nweb login: ' : 'Kernel panic - not syncing\r\n');
   }
-
-  /** Shows the secret of its config disk, or the session key that it got for it. */
-  #receiverDials(vm: MemoryVm, guest: TransferGuest): void {
-    const life = this.#life;
-    if (!life || life.dead || this.#guests.get(vm)?.guest !== guest) return;
-    const content = this.hypervisor.volumes.get(this.hypervisor.diskOf(vm, 'rehost-config'))?.content;
-    const { jobId, secret } = decodeConfigDisk(content ?? Buffer.alloc(0));
-    const known = this.#enrolments.get(jobId);
-    if (!known) return;
-    if (known.sessionKey === undefined ? known.secret !== secret : known.sessionKey !== guest.sessionKey) return;
-    guest.sessionKey ??= randomBytes(32).toString('base64');
-    known.sessionKey = guest.sessionKey;
-    life.receivers.set(jobId, joinedPeer(RECEIVER_METHODS, this.#answering('receiver', guest.handlers())));
-  }
-
-  async #foreigners(): Promise<void> {
-    const { hypervisor } = this;
-    const spec = { memoryBytes: 1, cpus: 1, acceleration: 'tcg', firmware: 'bios', video: false } as const;
-    for (const [name, volume, jobId] of [
-      ['foreign', 'foreign.raw', undefined],
-      ['older', `rehost-${OLDER}-sda.raw`, OLDER],
-    ] as const) {
-      const disk = { pool: 'default', name: volume, format: 'raw' } as const;
-      await hypervisor.createVolume(disk, 4096);
-      const owner = { jobId: jobId ?? '', role: 'target' } as const;
-      await hypervisor.defineVm({
-        ...spec,
-        name,
-        owner,
-        nics: [],
-        disks: [{ volume: disk, serial: 'd', bus: 'scsi' }],
-      });
-      await hypervisor.startVm(name);
-      const vm = hypervisor.vms.get(name);
-      if (vm && jobId === undefined) vm.owner = undefined;
-    }
-  }
 }
-
-type Pass = <T>(kind: string, act: () => Promise<T>) => Promise<T>;
-
-/** The driver, each call of which passes a point. */
-function passing(driver: HypervisorDriver, pass: Pass): HypervisorDriver {
-  return new Proxy(driver, {
-    get: (target, name) => {
-      const method: unknown = Reflect.get(target, name);
-      if (typeof method !== 'function') return method;
-      return (...given: unknown[]) =>
-        pass(`driver.${String(name)}`, async () => await Reflect.apply(method, target, given));
-    },
-  });
-}
-
-/** As the store itself: a record is taken as it is at the call, and written after those before it. */
-function inOrder(store: Store, pass: Pass): JobStore {
-  let last: Promise<unknown> = Promise.resolve();
-  return {
-    all: () => store.all(),
-    save: (job) => {
-      const copy = structuredClone(job);
-      const mine = last.then(() => pass('store.save', () => store.save(copy)));
-      last = mine.catch(() => undefined);
-      return mine;
-    },
-  };
-}
-
-export function machine(id: string, name: string): Machine {
-  const now = '2026-01-02T03:04:05.000Z';
-  const facts = inventory();
-  return { id, name, approved: true, online: true, firstSeenAt: now, lastSeenAt: now, address: '', inventory: facts };
-}
-
-export const unreachable = (): never => {
-  throw new RehostError('HYPERVISOR_UNREACHABLE', 'The hypervisor does not answer.');
-};
