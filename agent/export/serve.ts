@@ -23,6 +23,8 @@ import {
 const STOP_DEADLINE_MS = 10_000;
 /** A thread that died is started again after this, ms. */
 const RESTART_MS = 500;
+/** Room of a thread's new objects, MiB. V8's own 48 MiB are filled before it looks for any that are not needed any more. */
+const YOUNG_MIB = 2;
 
 export interface ExportBasics {
   jobId: string;
@@ -102,7 +104,10 @@ function checkOrder(order: ExportBasics): void {
 }
 
 function startWorker(name: string, workerData: unknown): Worker {
-  return new Worker(new URL(`./${name}-worker${extname(import.meta.filename)}`, import.meta.url), { workerData });
+  return new Worker(new URL(`./${name}-worker${extname(import.meta.filename)}`, import.meta.url), {
+    workerData,
+    resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MIB },
+  });
 }
 
 class Session implements ExportSession {

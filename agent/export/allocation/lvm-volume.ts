@@ -33,7 +33,7 @@ export class VolumeSource implements StructureSource {
     this.sizeBytes = segments.at(-1)?.end ?? 0;
   }
 
-  read(offset: number, length: number): Buffer {
+  read(offset: number, length: number, scratch?: Buffer): Buffer {
     if (!Number.isSafeInteger(offset) || offset < 0 || length < 0 || offset + length > this.sizeBytes) {
       throw new Inconsistent(`bytes ${offset} to ${offset + length} are not on the volume of ${this.sizeBytes} bytes`);
     }
@@ -46,9 +46,8 @@ export class VolumeSource implements StructureSource {
       const count = segment.stripes.length;
       const stripe = segment.stripes[piece % count];
       if (!stripe) throw new RangeError(`Byte ${at} has no stripe.`);
-      parts.push(
-        this.#disk.read(stripe.start + Math.floor(piece / count) * segment.stripeBytes + at - pieceStart, step),
-      );
+      const from = stripe.start + Math.floor(piece / count) * segment.stripeBytes + at - pieceStart;
+      parts.push(this.#disk.read(from, step, scratch?.subarray(at - offset)));
       at += step;
     }
     const [only] = parts;

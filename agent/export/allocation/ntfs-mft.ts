@@ -69,8 +69,8 @@ export class Mft {
     return stream;
   }
 
-  /** Reads content that lies in runs; Inconsistent where it does not. */
-  read(stream: Stream, offset: number, length: number): Buffer {
+  /** Reads content that lies in runs; Inconsistent where it does not. `scratch` as a source has it. */
+  read(stream: Stream, offset: number, length: number, scratch?: Buffer): Buffer {
     const { source, start, clusterBytes } = this.volume;
     const parts: Buffer[] = [];
     let index = firstRunBehind(stream.runs, offset / clusterBytes);
@@ -78,10 +78,12 @@ export class Mft {
       const run = stream.runs[index++];
       if (!run || run.vcn * clusterBytes > at) throw new Inconsistent('NTFS: a part of its metadata has no clusters');
       const step = Math.min(offset + length, (run.vcn + run.clusters) * clusterBytes) - at;
-      parts.push(source.read(start + run.lcn * clusterBytes + at - run.vcn * clusterBytes, step));
+      const from = start + run.lcn * clusterBytes + at - run.vcn * clusterBytes;
+      parts.push(source.read(from, step, scratch?.subarray(at - offset)));
       at += step;
     }
-    return Buffer.concat(parts);
+    const [only] = parts;
+    return only && parts.length === 1 ? only : Buffer.concat(parts);
   }
 
   /** Adds the runs of the record's unnamed data to `stream`, also those that stand in other records. */

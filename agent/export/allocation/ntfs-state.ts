@@ -47,8 +47,9 @@ export function checkLog(mft: Mft): void {
 }
 
 function isEmptyLog(mft: Mft, log: Stream): boolean {
+  const scratch = Buffer.alloc(LOG_STEP_BYTES);
   for (let at = 0; at < log.dataBytes; at += LOG_STEP_BYTES) {
-    const bytes = mft.read(log, at, Math.min(LOG_STEP_BYTES, log.dataBytes - at));
+    const bytes = mft.read(log, at, Math.min(LOG_STEP_BYTES, log.dataBytes - at), scratch);
     if (!bytes.equals(ONES.subarray(0, bytes.length))) return false;
   }
   return true;

@@ -46,8 +46,9 @@ function readBitmap(mft: Mft): Float64Array<SharedArrayBuffer> {
   }
   const free = new RangeBuilder();
   const place = (cluster: number): number => volume.start + cluster * volume.clusterBytes;
+  const scratch = Buffer.alloc(BITMAP_STEP_BYTES);
   for (let at = 0; at < bitmap.dataBytes; at += BITMAP_STEP_BYTES) {
-    const bytes = mft.read(bitmap, at, Math.min(BITMAP_STEP_BYTES, bitmap.dataBytes - at));
+    const bytes = mft.read(bitmap, at, Math.min(BITMAP_STEP_BYTES, bitmap.dataBytes - at), scratch);
     visitZeros(bytes, (from, to) => {
       const last = at * 8 + to;
       if (last > volume.clusters) throw new Inconsistent('NTFS: its bitmap has free clusters behind its end');
