@@ -33,13 +33,9 @@ abstract class End {
   #next = 0;
 
   constructor(lab: Lab, entry: string, order: unknown, namespace?: string) {
-    const inside = namespace === undefined ? [] : ['ip', 'netns', 'exec', namespace];
-    const [file = process.execPath, ...args] = [
-      ...inside,
-      process.execPath,
-      join(import.meta.dirname, entry),
-      JSON.stringify(order),
-    ];
+    const argv = [process.execPath, join(import.meta.dirname, entry), JSON.stringify(order)];
+    const [file, args] =
+      namespace === undefined ? [process.execPath, argv.slice(1)] : ['ip', ['netns', 'exec', namespace, ...argv]];
     this.#child = spawn(file, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
     lab.later(() => kill(this.#child));
     this.ready = new Promise((resolve, reject) => this.#open.set(-1, { resolve, reject }));
