@@ -11,9 +11,14 @@ export interface FreeSpace {
   free: Float64Array<SharedArrayBuffer>;
 }
 
-/** Collects ranges in ascending order. Adjacent ones are joined. */
+/** Bytes of a range in a list. */
+const RANGE_BYTES = 16;
+/** The room that a list begins with. Most have fewer ranges. */
+const RANGES_FIRST = 1024;
+
+/** Collects ranges in ascending order. Adjacent ones are joined. Its memory grows in place and becomes the list's. */
 export class RangeBuilder {
-  #pairs = new Float64Array(2 * 1024);
+  #pairs = new Float64Array(new SharedArrayBuffer(0));
   #count = 0;
   #grain = 0;
   readonly #max: number;
@@ -41,11 +46,7 @@ export class RangeBuilder {
     }
     // Ranges this short were dropped before; taking them now would only fill the list again.
     if (this.#count === this.#max) this.#thin();
-    if (2 * this.#count === this.#pairs.length) {
-      const larger = new Float64Array(this.#pairs.length * 2);
-      larger.set(this.#pairs);
-      this.#pairs = larger;
-    }
+    if (2 * this.#count === this.#pairs.length) this.#grow();
     this.#pairs[2 * this.#count] = start;
     this.#pairs[2 * this.#count + 1] = end;
     this.#count++;
@@ -72,11 +73,31 @@ export class RangeBuilder {
     }
   }
 
-  /** The list, in memory that threads can share. */
+  #grow(): void {
+    const ranges = Math.max(RANGES_FIRST, 2 * this.#count);
+    const { buffer } = this.#pairs;
+    if (buffer.growable && ranges * RANGE_BYTES <= buffer.maxByteLength) {
+      buffer.grow(ranges * RANGE_BYTES);
+      return;
+    }
+    // Only addresses are reserved: what was not written to takes no memory. Doubled copies would all be left for a collection.
+    const reserved = { maxByteLength: Math.max(ranges, RANGES_MAX) * RANGE_BYTES };
+    const larger = new SharedArrayBuffer(ranges * RANGE_BYTES, ranges > RANGES_FIRST ? reserved : undefined);
+    const pairs = new Float64Array(larger);
+    pairs.set(this.#pairs);
+    this.#pairs = pairs;
+  }
+
+  /** The list, in memory that threads can share. The builder is empty afterwards. */
   finish(): Float64Array<SharedArrayBuffer> {
-    const shared = new Float64Array(new SharedArrayBuffer(this.#count * 16));
-    shared.set(this.#pairs.subarray(0, this.#count * 2));
-    return shared;
+    const pairs = this.#pairs;
+    const numbers = 2 * this.#count;
+    this.#pairs = new Float64Array(new SharedArrayBuffer(0));
+    this.#count = 0;
+    if (pairs.buffer.growable) return new Float64Array(pairs.buffer, 0, numbers);
+    const list = new Float64Array(new SharedArrayBuffer(numbers * Float64Array.BYTES_PER_ELEMENT));
+    list.set(pairs.subarray(0, numbers));
+    return list;
   }
 }
 
