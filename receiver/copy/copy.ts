@@ -7,9 +7,10 @@ import { listen } from '../../native/socket.ts';
 import type { PskCredentials } from '../../native/tls.ts';
 import { openTarget } from '../target/open.ts';
 import type { TargetSpec } from '../target/target.ts';
+import type { DiskRecord } from './disk-copy.ts';
 import { Journal } from './journal.ts';
 import { ALIGN_BYTES, type Plan } from './plan.ts';
-import { type DiskRecord, Session } from './session.ts';
+import { Session } from './session.ts';
 import type { JournalWork, Meeting } from './shared.ts';
 import type { Phase } from './watch.ts';
 

@@ -7,13 +7,10 @@ import { fromWire, RehostError, toWire, type WireError } from '../../appliance/a
 import { closeSocket } from '../../native/socket.ts';
 import { Patience } from '../../native/stream.ts';
 import { type PskCredentials, TlsStream } from '../../native/tls.ts';
-import { Board } from './board.ts';
 import type { CopiedDisk, CopyBasics, CopySession, CopyStatus } from './copy.ts';
+import { DiskCopy, type DiskEvents, type DiskRecord } from './disk-copy.ts';
 import { Pace } from './pace.ts';
-import { hashOf, makePlan } from './plan.ts';
-import { chooseSample } from './sample.ts';
 import {
-  type DiskWork,
   type DoorReport,
   FLUSH_EVERY_MS,
   type JournalWork,
@@ -22,9 +19,6 @@ import {
   type PullReport,
   type PullWork,
   SessionFlags,
-  type TargetCommand,
-  type TargetReport,
-  type TargetWork,
 } from './shared.ts';
 import { Thread } from './thread.ts';
 import { type Phase, Watch } from './watch.ts';
@@ -34,17 +28,6 @@ const WATCH_MS = 1_000;
 const VIOLATIONS_MAX = 5;
 /** Connections in a row that end without one whole block. */
 const FRUITLESS_MAX = 100;
-/** Failed writes or flushes of a disk that are answered by copying what was not flushed again; the next one is the end. */
-const WRITE_FAILURES_MAX = 1;
-
-/** What the journal has of a disk. */
-export interface DiskRecord {
-  /** REHOST_HASH_BYTES for each block. */
-  list: Uint8Array;
-  /** Pairs of offset and length. */
-  bad: readonly number[];
-}
-
 export interface SessionOptions extends CopyBasics {
   /** Sizes of the replicas, bytes. */
   rooms: readonly number[];
@@ -53,31 +36,10 @@ export interface SessionOptions extends CopyBasics {
   records: readonly DiskRecord[];
 }
 
-interface DiskState extends DiskWork {
-  /** Size of the replica. */
-  roomBytes: number;
-  record: DiskRecord | undefined;
-  tender: Thread<TargetCommand>;
-  board: Board | undefined;
-  mapper: Connector | undefined;
-  /** Blocks of the journal, as indices of the plan, that the source is asked about before it is believed. */
-  sample: readonly number[];
-  resumedBytes: number;
-  zeroed: boolean;
-  flushing: boolean;
-  /** performance.now() of the last flush, ms. */
-  flushedAt: number;
-  /** The last flush covered everything. */
-  flushed: boolean;
-  writeFailures: number;
-  /** `writeFailures` when the tender was given its present orders to flush and to zero. */
-  failuresAt: Record<'flush' | 'zero-holes', number>;
-}
-
 /** A pull thread and what it has. */
 interface Connector {
   thread: Thread<PullCommand>;
-  disk: DiskState | undefined;
+  disk: DiskCopy | undefined;
   /** A command runs. */
   busy: boolean;
   /** `writeFailures` of its disk when its present command was given. */
@@ -89,7 +51,9 @@ export class Session implements CopySession {
   readonly finished: Promise<void>;
   readonly #flags = new SessionFlags();
   readonly #pace = new Pace();
-  readonly #disks: DiskState[];
+  readonly #disks: DiskCopy[];
+  /** Which connection reads a disk's map, or asks about its sample. */
+  readonly #mappers = new Map<DiskCopy, Connector>();
   readonly #connectors: Connector[];
   readonly #door: Thread<never>;
   readonly #meeting: Meeting;
@@ -120,30 +84,20 @@ export class Session implements CopySession {
     const flags = this.#flags.shared;
     const pace = this.#pace.shared;
     const died = (error: Error): void => this.#fail(toWire(error));
-    this.#disks = options.disks.map(({ disk, target, sizeBytes }, index) => ({
-      disk,
-      target,
-      sizeBytes,
-      roomBytes: options.rooms[index] ?? sizeBytes,
-      record: options.records[index],
-      tender: new Thread(
-        'target',
-        { disk: index, target, flags, pace, journal: options.journal, flushEveryMs } satisfies TargetWork,
-        (report) => this.#tended(index, report as TargetReport),
-        died,
-      ),
-      board: undefined,
-      mapper: undefined,
-      sample: [],
-      resumedBytes: 0,
-      zeroed: false,
-      flushing: false,
-      flushedAt: performance.now(),
-      flushed: false,
-      writeFailures: 0,
-      failuresAt: { flush: 0, 'zero-holes': 0 },
-    }));
     const disks = options.disks.map(({ disk, target, sizeBytes }) => ({ disk, target, sizeBytes }));
+    this.#disks = disks.map((work, index) => {
+      const tending = { disk: index, flags, pace, journal: options.journal, flushEveryMs };
+      const events: DiskEvents = {
+        failed: (error) => this.#fail(error),
+        stumbled: (message) => {
+          this.#lastFailure = message;
+        },
+        tended: () => this.#tended(disk),
+      };
+      const room = options.rooms[index] ?? work.sizeBytes;
+      const disk = new DiskCopy(work, room, options.records[index], tending, events);
+      return disk;
+    });
     const onReadError = options.onReadError ?? 'fail';
     this.#connectors = Array.from({ length: options.connections }, (_, index) => {
       const connector: Connector = {
@@ -171,16 +125,7 @@ export class Session implements CopySession {
   status(): CopyStatus {
     return {
       progress: this.#progress,
-      disks: this.#disks.map(({ disk, sizeBytes, board, resumedBytes }) => ({
-        disk,
-        sizeBytes,
-        usedBytes: board?.plan.usedBytes ?? null,
-        copiedBytes: board?.copiedBytes ?? 0,
-        zeroBytes: board?.zeroBytes ?? 0,
-        flushedBytes: board?.flushedBytes ?? 0,
-        resumedBytes,
-        badRanges: board?.badRanges().map(([offset, length]) => ({ offset, length })) ?? [],
-      })),
+      disks: this.#disks.map((disk) => disk.status()),
       wireBytes: this.#flags.wireBytes,
       reconnects: this.#reconnects,
       retries: this.#sum(({ board }) => board?.retries ?? 0),
@@ -191,7 +136,7 @@ export class Session implements CopySession {
 
   copied(): CopiedDisk[] {
     if (this.#progress !== 'done') throw new RehostError('TRANSFER_FAILED', `The copy is ${this.#progress}, not done.`);
-    return this.#disks.map(({ disk, target, board }) => {
+    return this.#disks.map(({ work: { disk, target }, board }) => {
       if (!board) throw new RehostError('INTERNAL', `Disk '${disk}' has no plan.`);
       return { disk, target, plan: board.plan };
     });
@@ -207,7 +152,7 @@ export class Session implements CopySession {
     return this.finished;
   }
 
-  #sum(of: (disk: DiskState) => number): number {
+  #sum(of: (disk: DiskCopy) => number): number {
     return this.#disks.reduce((total, disk) => total + of(disk), 0);
   }
 
@@ -236,10 +181,10 @@ export class Session implements CopySession {
   }
 
   /** The disk that still has work, with the fewest connections. */
-  #nextDisk(): DiskState | undefined {
-    const serving = (disk: DiskState): number => this.#connectors.filter((one) => one.disk === disk).length;
-    const waiting = this.#disks.filter(({ board, sample }) => !board?.complete || sample.length > 0);
-    return waiting.reduce<DiskState | undefined>(
+  #nextDisk(): DiskCopy | undefined {
+    const serving = (disk: DiskCopy): number => this.#connectors.filter((one) => one.disk === disk).length;
+    const waiting = this.#disks.filter(({ wanting }) => wanting);
+    return waiting.reduce<DiskCopy | undefined>(
       (best, disk) => (!best || serving(disk) < serving(best) ? disk : best),
       undefined,
     );
@@ -265,70 +210,46 @@ export class Session implements CopySession {
       return;
     }
     if (this.#progress !== 'running') return;
-    if (report.kind === 'mapped' && disk) this.#mapped(connector, disk, report);
-    if (report.kind === 'sampled' && disk) this.#sampled(disk, report.hashes);
+    if (disk && this.#mappers.get(disk) === connector) this.#mappers.delete(disk);
+    if (report.kind === 'mapped') disk?.mapped(report.ranges, report.hashes);
+    if (report.kind === 'sampled') {
+      const changed = disk?.sampled(report.hashes);
+      if (changed) this.#fail(toWire(changed));
+    }
     if (report.kind === 'detached') connector.disk = undefined;
     if (report.kind === 'lost') this.#lost(connector, report.error);
     if (report.kind === 'write-failed' && disk) {
       connector.disk = undefined;
-      this.#writeFailed(disk, report.error, connector.failuresAt);
+      disk.writeFailed(report.error, connector.failuresAt);
     }
     // Whatever happened may give work to others of the same disk that had none, or end it.
     if (disk) this.#stir(disk);
   }
 
-  #stir(disk: DiskState): void {
+  #stir(disk: DiskCopy): void {
     for (const one of this.#connectors) if (!one.busy && one.disk === disk) this.#next(one, disk);
-    if (disk.board?.complete) this.#settle(disk);
+    disk.settle();
   }
 
-  #next(connector: Connector, disk: DiskState): void {
-    const { board } = disk;
-    if (!board || disk.sample.length > 0) {
-      if (disk.mapper) return;
-      disk.mapper = connector;
-      const numbers = disk.sample.map((index) => board?.plan.numbers[index] ?? 0);
+  #next(connector: Connector, disk: DiskCopy): void {
+    const { board, sample } = disk;
+    if (!board || sample.length > 0) {
+      if (this.#mappers.has(disk)) return;
+      this.#mappers.set(disk, connector);
+      const numbers = sample.map((index) => board?.plan.numbers[index] ?? 0);
       this.#tell(connector, board ? { kind: 'sample', blocks: numbers } : { kind: 'map' });
     } else if (board.open) this.#tell(connector, { kind: 'pull', board: board.shared });
     else if (board.complete) this.#tell(connector, { kind: 'detach' });
     // Else others have the last blocks; they report when they are done or give them back.
   }
 
-  #mapped(connector: Connector, disk: DiskState, { ranges, hashes }: { ranges: Float64Array; hashes: boolean }): void {
-    const plan = makePlan(disk.sizeBytes, ranges, disk.roomBytes, disk.record?.list);
-    disk.board = Board.create(plan);
-    disk.resumedBytes = disk.board.copiedBytes;
-    const bad = disk.record?.bad ?? [];
-    for (let i = 0; i + 1 < bad.length; i += 2) disk.board.noteBad(bad[i] ?? 0, bad[i + 1] ?? 0);
-    if (hashes) disk.sample = chooseSample(plan, bad);
-    if (connector === disk.mapper) disk.mapper = undefined;
-    // Blocks that are on the target already lie outside of the holes in any event.
-    this.#tend(disk, 'zero-holes');
-  }
-
-  #tend(disk: DiskState, kind: 'flush' | 'zero-holes'): void {
-    if (!disk.board) return;
-    disk.failuresAt[kind] = disk.writeFailures;
-    disk.tender.post({ kind, board: disk.board.shared });
-  }
-
-  /** The source must still have what the journal says that it had. */
-  #sampled(disk: DiskState, hashes: Uint8Array): void {
-    disk.mapper = undefined;
-    const { plan } = disk.board ?? {};
-    const changed = disk.sample.find((block, index) => {
-      const now = hashes.subarray(index * 16, (index + 1) * 16);
-      if (plan === undefined || now.every((byte) => byte === 0)) return false;
-      return Buffer.compare(now, hashOf(plan, block)) !== 0;
-    });
-    disk.sample = [];
-    if (changed === undefined) return;
-    const what = `Disk '${disk.disk}' has changed since this copy was begun (block ${changed} is not what it was).`;
-    this.#fail(toWire(new RehostError('SOURCE_CHANGED', what)));
+  #tended(disk: DiskCopy): void {
+    if (this.#progress !== 'running') return;
+    if (this.#disks.every(({ done }) => done)) this.#end('done');
+    else this.#stir(disk);
   }
 
   #lost(connector: Connector, error: WireError): void {
-    if (connector.disk?.mapper === connector) connector.disk.mapper = undefined;
     connector.disk = undefined;
     this.#reconnects++;
     this.#fruitless++;
@@ -337,77 +258,23 @@ export class Session implements CopySession {
     if (this.#violations >= VIOLATIONS_MAX || this.#fruitless >= FRUITLESS_MAX) this.#fail(error);
   }
 
-  /**
-   * What was written since the last good flush is copied again, once; a disk that fails again is not to be trusted with more. What was
-   * begun before the failure that is known already (`failuresAt`) is part of it: storage that is gone for a moment fails for all threads.
-   */
-  #writeFailed(disk: DiskState, error: WireError, failuresAt: number): void {
-    this.#lastFailure = error.message;
-    if (failuresAt < disk.writeFailures) return;
-    disk.writeFailures++;
-    if (disk.writeFailures > WRITE_FAILURES_MAX) {
-      this.#fail(error);
-    }
-  }
-
-  /** All blocks are written: when the holes are zeroed as well, and the source is the one it was, one last flush makes the disk done. */
-  #settle(disk: DiskState): void {
-    if (disk.zeroed && disk.sample.length === 0 && !disk.flushed) this.#flush(disk);
-  }
-
-  #flush(disk: DiskState): void {
-    if (!disk.board || disk.flushing) return;
-    disk.flushing = true;
-    this.#tend(disk, 'flush');
-  }
-
-  #tended(index: number, report: TargetReport): void {
-    const disk = this.#disks[index];
-    if (report.kind === 'fatal') {
-      this.#fail(report.error);
-      return;
-    }
-    if (!disk || this.#progress !== 'running') return;
-    if (report.kind === 'zeroed') disk.zeroed = true;
-    else if (report.kind === 'flushed') {
-      disk.flushing = false;
-      disk.flushedAt = performance.now();
-      // Blocks may have been written since it began.
-      disk.flushed = disk.zeroed && this.#allFlushed(disk);
-    } else {
-      if (report.command === 'flush') disk.flushing = false;
-      this.#writeFailed(disk, report.error, disk.failuresAt[report.command]);
-      if (report.command === 'zero-holes') this.#tend(disk, 'zero-holes');
-    }
-    if (this.#disks.every(({ flushed }) => flushed)) this.#end('done');
-    else this.#stir(disk);
-  }
-
-  #allFlushed({ board, sample }: DiskState): boolean {
-    return board?.complete === true && sample.length === 0 && board.flushedBytes === board.plan.usedBytes;
-  }
-
   #phase(): Phase {
     if (this.#standing()) return 'standing';
     if (!this.#met) return 'meeting';
     if (this.#disks.every(({ board }) => board?.complete)) return 'storing';
-    return this.#disks.some(({ mapper }) => mapper) ? 'mapping' : 'copying';
+    return this.#mappers.size > 0 ? 'mapping' : 'copying';
   }
 
   /** Changes with progress. Before all is copied that is content and maps only: bytes on the wire come from renewals as well. */
   #seen(phase: Phase): number {
     const seen = this.#flags.contentBytes + this.#sum(({ board }) => (board ? 1 + board.copiedBytes : 0));
     if (phase !== 'storing') return seen;
-    return seen + this.#sum((disk) => Number(disk.zeroed) + Number(disk.flushed) + (disk.board?.holeBytes ?? 0));
+    return seen + this.#sum(({ tendedSteps }) => tendedSteps);
   }
 
   /** Once a second, or more often: is there something to flush, and was there progress since the last look? */
   #look(): void {
-    for (const disk of this.#disks) {
-      const { board } = disk;
-      const unflushed = board !== undefined && board.copiedBytes > board.flushedBytes;
-      if (unflushed && performance.now() - disk.flushedAt >= this.#flushEveryMs) this.#flush(disk);
-    }
+    for (const disk of this.#disks) disk.flushIfDue(this.#flushEveryMs);
     const copied = this.#sum(({ board }) => board?.copiedBytes ?? 0);
     // Whoever brings blocks may break the protocol in between.
     if (copied !== this.#copied) this.#violations = this.#fruitless = 0;
@@ -435,9 +302,11 @@ export class Session implements CopySession {
     this.#flags.stop();
     await this.#door.ended();
     if (this.#meeting.kind === 'listen') closeSocket(this.#meeting.fd);
-    const threads = [...this.#connectors.map(({ thread }) => thread), ...this.#disks.map(({ tender }) => tender)];
-    for (const thread of threads) thread.post({ kind: 'end' });
-    await Promise.all(threads.map((thread) => thread.ended()));
+    for (const { thread } of this.#connectors) thread.post({ kind: 'end' });
+    await Promise.all([
+      ...this.#connectors.map(({ thread }) => thread.ended()),
+      ...this.#disks.map((disk) => disk.ended()),
+    ]);
   }
 
   /** Resolves when no command runs any longer: the last ones are goodbyes, which are short. */
