@@ -187,9 +187,6 @@ const Progress = Type.Union([
   Type.Literal('failed'),
 ]);
 
-/** More unreadable ranges than this end the copy, whatever was ordered: the disk is dying. */
-export const BAD_RANGES_MAX = 500;
-
 /** One disk's manifest in short. */
 export const DiskManifest = Type.Object({
   disk: DiskName,

@@ -6,10 +6,10 @@
 import { createHash } from 'node:crypto';
 import Type, { type Static } from 'typebox';
 import { Check } from 'typebox/value';
-import { BAD_RANGES_MAX, JobId } from './control.ts';
+import { JobId } from './control.ts';
 import { RehostError } from './errors.ts';
 import { REHOST_HASH_BYTES } from './nbd.ts';
-import { BLOCK_BYTES, JOURNAL_HEAD_BYTES, JOURNAL_PAGE_BYTES } from './transfer.ts';
+import { BAD_RANGES_MAX, BLOCK_BYTES, JOURNAL_HEAD_BYTES, JOURNAL_PAGE_BYTES } from './transfer.ts';
 
 const MAGIC = 'REHOST-JOURNAL-1\n';
 export const JOURNAL_SLOTS = 2;

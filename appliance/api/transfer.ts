@@ -41,3 +41,5 @@ export const JOURNAL_HEAD_BYTES = 64 * 1024;
 export const JOURNAL_PAGE_BYTES = 4096;
 /** Lowest bandwidth limit that can be set, bytes per second: below it the data connections would seem dead. */
 export const BANDWIDTH_MIN = 64 * 1024;
+/** More unreadable ranges than this end the copy, whatever was ordered: the disk is dying. */
+export const BAD_RANGES_MAX = 500;

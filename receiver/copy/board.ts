@@ -1,7 +1,7 @@
 /** Who copies which block, and how far it all is: the state that the threads of one disk's copy share. */
-import { BAD_RANGES_MAX } from '../../appliance/api/control.ts';
 import { RehostError } from '../../appliance/api/errors.ts';
 import { REHOST_HASH_BYTES } from '../../appliance/api/nbd.ts';
+import { BAD_RANGES_MAX } from '../../appliance/api/transfer.ts';
 import { FLUSHED, FLUSHING, PENDING, type Plan, WORKER, WRITTEN } from './plan.ts';
 
 /** Counters of blocks. */

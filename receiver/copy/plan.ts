@@ -124,7 +124,10 @@ function hashInList(list: Uint8Array, number: number): Uint8Array {
 }
 
 function isRecorded(list: Uint8Array, number: number): boolean {
-  return hashInList(list, number).some((byte) => byte !== 0);
+  // Asked millions of times on large disks: without a view for each.
+  const start = number * REHOST_HASH_BYTES;
+  for (let at = start; at < start + REHOST_HASH_BYTES; at++) if ((list[at] ?? 0) !== 0) return true;
+  return false;
 }
 
 /** Where block `index` of the plan begins, bytes. */
