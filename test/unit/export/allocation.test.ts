@@ -97,6 +97,26 @@ function bitmapBlock(path: string): number {
   return Number(/Block bitmap at (\d+)/.exec(text)?.[1]);
 }
 
+/** Changes a group's descriptor, and its checksum with it. */
+function setGroup(path: string, group: number, fields: Record<string, number>): void {
+  const requests = Object.entries(fields).map(([field, value]) => `set_bg ${group} ${field} ${value}`);
+  const script = join(folder, 'debugfs-script');
+  writeFileSync(script, [...requests, `set_bg ${group} checksum calc`].join('\n'));
+  execFileSync('debugfs', ['-w', '-f', script, path], { stdio: 'ignore' });
+}
+
+/** Where a group has its structures, by dumpe2fs. */
+function groupFields(path: string, group: number): Record<string, number> {
+  const text = execFileSync('dumpe2fs', [path], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+  const own = text.slice(text.indexOf(`Group ${group}:`), text.indexOf(`Group ${group + 1}:`));
+  const place = (name: RegExp): number => Number(name.exec(own)?.[1]);
+  return {
+    block_bitmap: place(/Block bitmap at (\d+)/),
+    inode_bitmap: place(/Inode bitmap at (\d+)/),
+    inode_table: place(/Inode table at (\d+)/),
+  };
+}
+
 describe('ext4 free blocks', () => {
   const kinds: Record<string, string[]> = {
     'ext4 as Debian makes it': ['-t', 'ext4'],
@@ -141,6 +161,22 @@ describe('ext4 free blocks', () => {
     mke2fs(path, ['-t', 'ext4', '-O', '^uninit_bg,^metadata_csum']);
     fragment(path);
     assert.deepEqual(pairs(mapOf(path).free), dumpe2fsFree(path));
+  });
+
+  it('keeps the metadata of groups without a bitmap in any order', () => {
+    const path = image(300 * MIB);
+    mke2fs(path, ['-t', 'ext4', '-O', '^flex_bg,^64bit,^resize_inode', '-b', '2048']);
+    const before = mapOf(path);
+    const [second, sixth] = [groupFields(path, 2), groupFields(path, 6)];
+    setGroup(path, 2, sixth);
+    setGroup(path, 6, second);
+    assert.deepEqual(groupFields(path, 2), sixth);
+    const after = mapOf(path);
+    assert.deepEqual(
+      after.areas.map(({ found }) => found),
+      ['ext4'],
+    );
+    assert.deepEqual(pairs(after.free), pairs(before.free));
   });
 
   it('names a journal that needs recovery as the reason', () => {
@@ -253,6 +289,16 @@ describe('ext4 free blocks', () => {
       options: ['-t', 'ext4'],
       damage: (path) => patch(path, 4096 + 0x12, Buffer.from([6])),
       reason: /descriptor of group 0 fails its checksum/,
+    },
+    'an inode table outside of the file system, and a checksum that holds': {
+      options: ['-t', 'ext4'],
+      damage: (path) => setGroup(path, 1, { inode_table: 4_000_000_000 }),
+      reason: /group 1 has its metadata outside/,
+    },
+    'a bitmap outside of the file system where none is needed, and a checksum that holds': {
+      options: ['-t', 'ext4'],
+      damage: (path) => setGroup(path, 2, { block_bitmap: 131_072 }),
+      reason: /group 2 has its metadata outside/,
     },
   };
   for (const [name, { options, damage, reason }] of Object.entries(contradictions)) {
