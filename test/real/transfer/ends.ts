@@ -25,6 +25,14 @@ export interface Answer {
   error?: string;
 }
 
+export interface Place {
+  namespace?: string;
+  program?: string;
+}
+
+const SOURCE = join(import.meta.dirname, 'source-process.ts');
+const SINK = join(import.meta.dirname, 'sink-process.ts');
+
 /** A running end. */
 abstract class End {
   readonly #child: ChildProcess;
@@ -33,7 +41,7 @@ abstract class End {
   #next = 0;
 
   constructor(lab: Lab, entry: string, order: unknown, namespace?: string) {
-    const argv = [process.execPath, join(import.meta.dirname, entry), JSON.stringify(order)];
+    const argv = [process.execPath, entry, JSON.stringify(order)];
     const [file, args] =
       namespace === undefined ? [process.execPath, argv.slice(1)] : ['ip', ['netns', 'exec', namespace, ...argv]];
     this.#child = spawn(file, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
@@ -74,8 +82,9 @@ abstract class End {
 }
 
 export class SourceEnd extends End {
-  constructor(lab: Lab, order: SourceOrder, namespace?: string) {
-    super(lab, 'source-process.ts', order, namespace);
+  /** Runs in a network namespace, if one is given; `program` is another form of the same (bundled-ends.ts). */
+  constructor(lab: Lab, order: SourceOrder, { namespace, program = SOURCE }: Place = {}) {
+    super(lab, program, order, namespace);
   }
 
   async status(): Promise<ExportStatus> {
@@ -84,8 +93,9 @@ export class SourceEnd extends End {
 }
 
 export class SinkEnd extends End {
-  constructor(lab: Lab, order: SinkOrder, namespace?: string) {
-    super(lab, 'sink-process.ts', order, namespace);
+  /** As for SourceEnd. */
+  constructor(lab: Lab, order: SinkOrder, { namespace, program = SINK }: Place = {}) {
+    super(lab, program, order, namespace);
   }
 
   /** Where it listens. */

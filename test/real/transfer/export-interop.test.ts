@@ -1,11 +1,13 @@
 /** The agent's export, read by programs that were not written here. */
 import assert from 'node:assert/strict';
 import { execFile, execFileSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { promisify } from 'node:util';
 import { listenExport } from '../../../agent/export/serve.ts';
 import { dataPsk } from '../../../appliance/api/psk.ts';
-import { contentOf, isZeros, JOB, Lab, MIB, same, TOKEN, usedByDumpe2fs } from './transfer-lab.ts';
+import { contentOf, isZeros, JOB, Lab, MIB, patch, same, TOKEN, until, usedByDumpe2fs } from './transfer-lab.ts';
 
 const run = promisify(execFile);
 const DEADLINE = { timeout: 120_000 };
@@ -24,7 +26,7 @@ function serve(paths: Record<string, string>, sizes: Record<string, number>) {
     ...['--object', `tls-creds-psk,id=tls0,dir=${keys},username=${psk.identity},endpoint=client`],
     ...['--image-opts', `driver=nbd,host=127.0.0.1,port=${session.port},export=${disk},tls-creds=tls0`],
   ];
-  return { session, uri, qemu, psk };
+  return { session, uri, qemu, psk, keys };
 }
 
 describe('an export of an ext4 disk', async () => {
@@ -172,5 +174,70 @@ describe('an export of disks that nothing is known of', async () => {
       const expected = contentOf(sparse, Number.parseInt(offset, 16), 13).toString('hex');
       assert.equal(hex.replaceAll(' ', ''), expected);
     }
+  });
+});
+
+describe('an export that is asked for odd things', async () => {
+  const size = 40 * MIB + 512;
+  const disk = lab.random(size);
+  // Zeros, which come as holes.
+  execFileSync('fallocate', ['--punch-hole', '--offset', '12345', '--length', String(3 * MIB), disk]);
+  const { session, uri, qemu } = serve({ sda: disk }, { sda: size });
+  await session.mapped;
+
+  it('refuses them one by one and goes on, with libnbd', async () => {
+    // Debian's own: its module belongs to it.
+    await run('/usr/bin/python3', [join(import.meta.dirname, 'odd-requests.py'), uri('sda'), disk], DEADLINE);
+    assert.equal(session.status().error, null);
+  });
+
+  it('refuses them one by one and goes on, with qemu-io', async () => {
+    const requests = [
+      `read ${size} 512`,
+      `read ${size - 512} 1024`,
+      'read -P 0 1M 0',
+      'discard 0 64k',
+      'write -z 0 64k',
+    ];
+    const commands = [...requests, 'read -P 0 16384 2M'].flatMap((request) => ['-c', request]);
+    const { stdout, stderr } = await run('qemu-io', ['-r', ...commands, ...qemu('sda')], DEADLINE).catch(
+      // It exits with 1 when one of its requests failed.
+      (error: unknown) => error as { stdout: string; stderr: string },
+    );
+    const said = stdout + stderr;
+    assert.match(said, /read 2097152\/2097152 bytes at offset 16384/);
+    assert.doesNotMatch(said, /Pattern verification failed/);
+    assert.match(said, /Input\/output error|Invalid argument/);
+  });
+
+  it('is read by fio in random order, several at once, and every block is what fio had written', async () => {
+    const bytes = 32 * MIB;
+    const path = lab.file(bytes);
+    const job = ['--name=all', `--size=${bytes}`, '--bs=64k', '--rw=randwrite', '--verify=crc32c', '--randseed=7'];
+    await run('fio', [...job, `--filename=${path}`, '--do_verify=0'], { ...DEADLINE, cwd: lab.folder });
+    const other = serve({ sdf: path }, { sdf: bytes });
+    await other.session.mapped;
+    // fio has no way to be given a key: nbdkit stands between and passes its requests on.
+    const socket = lab.path('socket');
+    const server = [
+      `hostname=127.0.0.1`,
+      `port=${other.session.port}`,
+      'export=sdf',
+      'tls=require',
+      `tls-psk=${other.keys}/keys.psk`,
+      `tls-username=${other.psk.identity}`,
+    ];
+    lab.start('nbdkit', ['-f', '--exit-with-parent', '-r', '-U', socket, 'nbd', ...server]);
+    await until('nbdkit listens', () => existsSync(socket));
+    const uri = `nbd+unix:///?socket=${socket}`;
+    const read = ['--ioengine=nbd', `--uri=${uri}`, '--iodepth=16', '--verify_only', '--output-format=json'];
+    const { stdout } = await run('fio', [...job, ...read], { ...DEADLINE, cwd: lab.folder });
+    const report = JSON.parse(stdout.slice(stdout.indexOf('{'))) as {
+      jobs: { error: number; read: { io_bytes: number } }[];
+    };
+    assert.deepEqual([report.jobs[0]?.error, report.jobs[0]?.read.io_bytes], [0, bytes]);
+    // One block that is not what was written.
+    patch(path, 5 * MIB + 100, Buffer.from('damage'));
+    await assert.rejects(run('fio', [...job, ...read], { ...DEADLINE, cwd: lab.folder }), /verify|crc32c/);
   });
 });

@@ -31,10 +31,10 @@ async function scene(bounds: { copying?: number } = {}): Promise<Scene> {
     bytesPerSecond: 24 * MIB,
     bounds,
   };
-  const sink = new SinkEnd(lab, order, link.right);
+  const sink = new SinkEnd(lab, order, { namespace: link.right });
   const port = await sink.port();
   const disks = [{ disk: 'sda', path: source, sizeBytes: SIZE }];
-  const agent = new SourceEnd(lab, { ...BASICS, address: link.address, port, disks }, link.left);
+  const agent = new SourceEnd(lab, { ...BASICS, address: link.address, port, disks }, { namespace: link.left });
   const reached = async (share: number): Promise<void> => {
     for (;;) {
       const { progress, disks: states, error } = await sink.status();
