@@ -44,7 +44,11 @@ abstract class End {
     const argv = [process.execPath, entry, JSON.stringify(order)];
     const [file, args] =
       namespace === undefined ? [process.execPath, argv.slice(1)] : ['ip', ['netns', 'exec', namespace, ...argv]];
-    this.#child = spawn(file, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+    this.#child = spawn(file, args, {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      // As the images start them (iso/lib/overlay/usr/lib/rehost/boot.sh).
+      env: { ...process.env, MALLOC_ARENA_MAX: '1' },
+    });
     lab.later(() => kill(this.#child));
     this.ready = new Promise((resolve, reject) => this.#open.set(-1, { resolve, reject }));
     // Whoever waits for it gets it; a process that is killed before it is ready is no failure.

@@ -80,7 +80,8 @@ supervise() {
 	wait=0
 	while true; do
 		started=$(cut -d. -f1 /proc/uptime)
-		node /usr/lib/rehost/main.mjs
+		# One arena for all threads of the C library's allocator: each of them would keep a few MiB of its own.
+		MALLOC_ARENA_MAX=1 node /usr/lib/rehost/main.mjs
 		code=$?
 		ran=$(($(cut -d. -f1 /proc/uptime) - started))
 		[ "$ran" -ge "$RESTART_WELL" ] && wait=0
