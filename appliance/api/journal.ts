@@ -4,9 +4,6 @@
  * for its head, written by turns, so that one is always whole; then 16 bytes per block: its XXH3-128, or zeros while it is not there.
  */
 import { createHash } from 'node:crypto';
-import Type, { type Static } from 'typebox';
-import { Check } from 'typebox/value';
-import { JobId } from './control.ts';
 import { RehostError } from './errors.ts';
 import { REHOST_HASH_BYTES } from './nbd.ts';
 import { BAD_RANGES_MAX, BLOCK_BYTES, JOURNAL_HEAD_BYTES, JOURNAL_PAGE_BYTES } from './transfer.ts';
@@ -17,24 +14,29 @@ const SLOT_BYTES = JOURNAL_HEAD_BYTES / JOURNAL_SLOTS;
 const CHECKSUM_BYTES = 32;
 /** Volumes are made in whole MiB. */
 const GRAIN_BYTES = 1024 * 1024;
-const Bytes = Type.Integer({ minimum: 0 });
+export interface JournalHead {
+  /** Counts up with every write; the higher of two whole slots counts. */
+  sequence: number;
+  jobId: string;
+  disk: string;
+  sizeBytes: number;
+  identity: string;
+  /** Everything outside of the blocks in use was made to read as zeros. */
+  zeroed: boolean;
+  /** Pairs of offset and length: what the source could not read. At most BAD_RANGES_MAX of them. */
+  bad: number[];
+}
 
-export const JournalHead = Type.Object(
-  {
-    /** Counts up with every write; the higher of two whole slots counts. */
-    sequence: Type.Integer({ minimum: 1 }),
-    jobId: JobId,
-    disk: Type.String(),
-    sizeBytes: Bytes,
-    identity: Type.String(),
-    /** Everything outside of the blocks in use was made to read as zeros. */
-    zeroed: Type.Boolean(),
-    /** Pairs of offset and length: what the source could not read. */
-    bad: Type.Array(Bytes, { maxItems: 2 * BAD_RANGES_MAX }),
-  },
-  { additionalProperties: false },
-);
-export type JournalHead = Static<typeof JournalHead>;
+const isBytes = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) >= 0;
+
+/** By hand: a library of schemas is more than the thread that tends a target may weigh. */
+function isHead(value: unknown): value is JournalHead {
+  if (typeof value !== 'object' || value === null) return false;
+  const { sequence, jobId, disk, sizeBytes, identity, zeroed, bad } = value as Partial<Record<string, unknown>>;
+  const words = [jobId, disk, identity].every((word) => typeof word === 'string');
+  if (!words || !isBytes(sequence) || !isBytes(sizeBytes) || typeof zeroed !== 'boolean') return false;
+  return Array.isArray(bad) && bad.length <= 2 * BAD_RANGES_MAX && bad.every(isBytes);
+}
 
 /** Blocks of a disk; the last may be shorter than BLOCK_BYTES. */
 export function blockCount(sizeBytes: number): number {
@@ -97,5 +99,5 @@ function decodeSlot(slot: Buffer): JournalHead | undefined {
   const json = slot.subarray(start, end < 0 ? slot.length : end);
   if (!createHash('sha256').update(json).digest().equals(slot.subarray(MAGIC.length, start))) return undefined;
   const value: unknown = JSON.parse(json.toString('utf8'));
-  return Check(JournalHead, value) ? value : undefined;
+  return isHead(value) ? value : undefined;
 }

@@ -134,6 +134,15 @@ describe('journal head', () => {
     assert.equal(decodeJournalHead(slots(Buffer.alloc(SLOT, 0xff), Buffer.alloc(SLOT, 0x20))), undefined);
   });
 
+  it('is none when its fields are not what they should be, although the checksum is right', () => {
+    const wrong: object[] = [{ sequence: -1 }, { sizeBytes: 1.5 }, { jobId: 7 }, { zeroed: 1 }, { bad: [1, 'x'] }];
+    wrong.push({ bad: Array.from({ length: 1002 }, () => 0) }, { disk: undefined });
+    for (const change of wrong) {
+      const slot = encodeJournalHead({ ...head, ...change });
+      assert.equal(decodeJournalHead(slots(slot, empty)), undefined, JSON.stringify(change));
+    }
+  });
+
   it('has room for as many unreadable ranges as a disk of 16 TiB may have, and refuses more', () => {
     const bad = Array.from({ length: 1000 }, (_, i) => 16 * 1024 ** 4 - i);
     assert.deepEqual(decodeJournalHead(slots(encodeJournalHead({ ...head, bad }), empty))?.bad, bad);
