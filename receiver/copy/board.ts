@@ -2,7 +2,7 @@
 import { RehostError } from '../../appliance/api/errors.ts';
 import { REHOST_HASH_BYTES } from '../../appliance/api/nbd.ts';
 import { BAD_RANGES_MAX } from '../../appliance/api/transfer.ts';
-import { FLUSHED, FLUSHING, PENDING, type Plan, WORKER, WRITTEN } from './plan.ts';
+import { FLUSHED, FLUSHING, PENDING, type Plan, TAINTED, WORKER, WRITTEN } from './plan.ts';
 
 /** Counters of blocks. */
 const NEXT = 0;
@@ -96,16 +96,24 @@ export class Board {
   /** Gives back all that this worker has: its connection broke, or it died. */
   giveBack(worker: number): void {
     for (let block = 0; block < this.plan.count; block++) {
-      if (Atomics.compareExchange(this.plan.states, block, WORKER + worker, PENDING) === WORKER + worker) {
-        Atomics.add(this.#blocks, OPEN, 1);
-      }
+      const state = this.plan.states[block];
+      if (state !== WORKER + worker && state !== TAINTED + worker) continue;
+      // Nobody but another's `distrust` changes it meanwhile, and that leaves it this worker's.
+      Atomics.store(this.plan.states, block, PENDING);
+      Atomics.add(this.#blocks, OPEN, 1);
     }
   }
 
-  /** The block is written. */
+  /** The block is written; if a failure fell into that, it is open again. */
   done(block: number, hash: Uint8Array, zeroBytes: number): void {
     this.plan.hashes.set(hash, block * REHOST_HASH_BYTES);
-    Atomics.store(this.plan.states, block, WRITTEN);
+    const state = Atomics.load(this.plan.states, block);
+    const tainted = state > TAINTED && state < WRITTEN;
+    if (tainted || Atomics.compareExchange(this.plan.states, block, state, WRITTEN) !== state) {
+      Atomics.store(this.plan.states, block, PENDING);
+      Atomics.add(this.#blocks, OPEN, 1);
+      return;
+    }
     this.#add(ZEROS, zeroBytes);
     this.#add(COPIED, this.plan.used[block] ?? 0);
     Atomics.sub(this.#blocks, LEFT, 1);
@@ -178,9 +186,17 @@ export class Board {
     return blocks.length;
   }
 
-  /** A write or flush failed: what was written since the last good flush is not to be believed, and is copied again. */
+  /**
+   * A write or flush failed: what was written since the last good flush is not to be believed, and is copied again; also what is there
+   * already of the blocks that workers have.
+   */
   distrust(): void {
     for (let block = 0; block < this.plan.count; block++) {
+      const state = this.plan.states[block] ?? PENDING;
+      if (state > WORKER && state < TAINTED) {
+        Atomics.compareExchange(this.plan.states, block, state, state - WORKER + TAINTED);
+      }
+      // Also one that was finished just now.
       if (Atomics.compareExchange(this.plan.states, block, WRITTEN, PENDING) !== WRITTEN) continue;
       this.#add(COPIED, -(this.plan.used[block] ?? 0));
       Atomics.add(this.#blocks, LEFT, 1);

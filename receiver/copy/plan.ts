@@ -23,7 +23,7 @@ export interface Plan {
   numbers: Uint32Array<SharedArrayBuffer>;
   /** Bytes in use of each. */
   used: Uint32Array<SharedArrayBuffer>;
-  /** PENDING, WRITTEN, FLUSHING, FLUSHED, or WORKER + the number of the worker that has it (1 to 8). */
+  /** PENDING, WRITTEN, FLUSHING, FLUSHED, or WORKER or TAINTED + the number of the worker that has it (1 to 8). */
   states: Uint8Array<SharedArrayBuffer>;
   /** REHOST_HASH_BYTES for each, valid from WRITTEN on. */
   hashes: Uint8Array<SharedArrayBuffer>;
@@ -31,6 +31,8 @@ export interface Plan {
 
 export const PENDING = 1;
 export const WORKER = 100;
+/** In place of WORKER: what is there of the block is not to be believed any longer; it is begun anew when its worker is done with it. */
+export const TAINTED = 150;
 /** On the target, but not yet covered by a flush. */
 export const WRITTEN = 200;
 /** A flush that covers it runs. */

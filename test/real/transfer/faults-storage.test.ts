@@ -9,7 +9,7 @@ import { journalLayout } from '../../../appliance/api/journal.ts';
 import { type CopyBasics, type CopySession, startCopy } from '../../../receiver/copy/copy.ts';
 import { recordedDisks } from '../../../receiver/copy/recorded.ts';
 import { startVerify } from '../../../receiver/copy/verify.ts';
-import { scriptedFile } from './served-file.ts';
+import { DD, scriptedFile } from './served-file.ts';
 import { contentOf, isZeros, JOB, Lab, MIB, patch, same, TOKEN, until } from './transfer-lab.ts';
 
 const lab = new Lab();
@@ -150,8 +150,14 @@ describe('a target that fails', () => {
     it(`once in a ${what}: what was not flushed is copied again, and the result is right`, async () => {
       const inject = lab.path('inject');
       const backing = lab.garbage(SIZE);
-      const once = `rm ${inject} 2>/dev/null && { echo EIO once >&2; exit 1; }`;
-      const replica = await scriptedFile(lab, backing, { [what]: once });
+      // What was written since the last flush is lost when one fails: that is what a failed flush means.
+      const log = lab.path('unflushed');
+      const lose = `while read at bytes; do dd if=/dev/urandom of=${backing} seek=$at count=$bytes ${DD}; done < ${log}`;
+      const once = `rm ${inject} 2>/dev/null && { ${what === 'flush' ? lose : ':'}; echo EIO once >&2; exit 1; }`;
+      const replica = await scriptedFile(lab, backing, {
+        pwrite: `${what === 'pwrite' ? once : ''}\necho $4 $3 >> ${log}`,
+        flush: `${what === 'flush' ? once : ''}\n: > ${log}`,
+      });
       const session = receive({ replica, journal: journalVolume(), bytesPerSecond: 16 * MIB });
       serve(source, session.port);
       await until('some is flushed', () => flushedBytes(session) > 0 || session.status().progress !== 'running');

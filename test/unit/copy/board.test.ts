@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { Board } from '../../../receiver/copy/board.ts';
-import { FLUSHED, makePlan, PENDING, planFromList, WORKER, WRITTEN } from '../../../receiver/copy/plan.ts';
+import { FLUSHED, makePlan, PENDING, planFromList, TAINTED, WORKER, WRITTEN } from '../../../receiver/copy/plan.ts';
 import { randomFrom } from './random.ts';
 
 const BLOCK = 4 * 1024 * 1024;
@@ -69,9 +69,14 @@ describe('board', () => {
     board.flush(nothing, nothing);
     board.done(1, HASH, 0);
     board.distrust();
-    assert.deepEqual([...board.plan.states], [FLUSHED, PENDING, WORKER + 1, PENDING]);
+    assert.deepEqual([...board.plan.states], [FLUSHED, PENDING, TAINTED + 1, PENDING]);
     assert.deepEqual([board.copiedBytes, board.flushedBytes], [BLOCK / 2, BLOCK / 2]);
     assert.deepEqual([board.take(2), board.take(2), board.take(2)], [3, 1, undefined]);
+    board.done(2, HASH, 0);
+    assert.equal(board.copiedBytes, BLOCK / 2, 'what was half written when it failed is begun anew');
+    assert.equal(board.take(1), 2);
+    board.done(2, HASH, 0);
+    assert.equal(board.copiedBytes, BLOCK);
   });
 
   it('notes unreadable ranges once each, in order, and not without end', () => {
@@ -125,7 +130,9 @@ function interleave(seed: number): void {
     assert.equal(board.copiedBytes, (count((state) => state >= WRITTEN) * BLOCK) / 2);
     assert.equal(board.flushedBytes, (count((state) => state === FLUSHED) * BLOCK) / 2);
     for (const [worker, blocks] of held) {
-      for (const block of blocks) assert.equal(plan.states[block], WORKER + worker, `seed ${seed}`);
+      for (const block of blocks) {
+        assert.ok([WORKER + worker, TAINTED + worker].includes(plan.states[block] ?? 0), `seed ${seed}`);
+      }
     }
     for (const [block, state] of plan.states.entries()) {
       assert.equal(recorded.has(block), state === FLUSHED, `seed ${seed}: what is flushed is recorded, and stays so`);
