@@ -1,63 +1,15 @@
-/** A link that is cut between the two ends, each a process in a network namespace of its own: packets vanish, nobody is told. */
+/** A link that is cut between the two ends, for a moment, until the connections are given up, and for good. */
 import assert from 'node:assert/strict';
 import { after, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { SinkEnd, SourceEnd } from './ends.ts';
-import { type Link, layLink } from './link.ts';
-import { JOB, Lab, MIB, same, TOKEN } from './transfer-lab.ts';
+import { right, scene, survivesCut } from './cuts.ts';
+import { Lab } from './transfer-lab.ts';
 
 const lab = new Lab();
 after(() => lab.clean());
-const SIZE = 96 * MIB;
-const source = lab.random(SIZE);
-const BASICS = { jobId: JOB, token: TOKEN.toString('hex'), connections: 2 };
-
-interface Scene {
-  link: Link;
-  replica: string;
-  sink: SinkEnd;
-  agent: SourceEnd;
-  /** Waits until so much is copied. */
-  reached(share: number): Promise<void>;
-}
-
-async function scene(bounds: { copying?: number } = {}): Promise<Scene> {
-  const link = layLink(lab);
-  const replica = lab.garbage(SIZE);
-  const order = {
-    ...BASICS,
-    listen: { host: link.address, port: 0 },
-    disks: [{ disk: 'sda', sizeBytes: SIZE, target: { kind: 'device', path: replica } as const }],
-    bytesPerSecond: 24 * MIB,
-    bounds,
-  };
-  const sink = new SinkEnd(lab, order, { namespace: link.right });
-  const port = await sink.port();
-  const disks = [{ disk: 'sda', path: source, sizeBytes: SIZE }];
-  const agent = new SourceEnd(lab, { ...BASICS, address: link.address, port, disks }, { namespace: link.left });
-  const reached = async (share: number): Promise<void> => {
-    for (;;) {
-      const { progress, disks: states, error } = await sink.status();
-      assert.equal(progress, 'running', JSON.stringify(error));
-      if ((states[0]?.copiedBytes ?? 0) >= share * SIZE) return;
-      await sleep(20);
-    }
-  };
-  return { link, replica, sink, agent, reached };
-}
-
-async function right({ sink, replica }: Scene): Promise<void> {
-  await sink.tune({ bytesPerSecond: null });
-  const { progress, error, wireBytes } = await sink.finished();
-  assert.deepEqual([progress, error], ['done', null]);
-  // What is lost with a connection is what it had of its block, and what the sockets held.
-  assert.ok(wireBytes <= 1.1 * SIZE, `${wireBytes} bytes for ${SIZE}`);
-  assert.equal((await sink.verify()).progress, 'done');
-  assert.ok(same(replica, source));
-}
 
 it('a link that is cut for a few seconds disturbs nothing', async () => {
-  const s = await scene();
+  const s = await scene(lab);
   await s.reached(0.3);
   s.link.cut('both ways');
   await sleep(3_000);
@@ -66,24 +18,12 @@ it('a link that is cut for a few seconds disturbs nothing', async () => {
   assert.equal((await s.sink.status()).reconnects, 0);
 });
 
-for (const what of ['both ways', 'one way'] as const) {
-  it(`a link that is cut ${what} until the connections are given up: new ones go on where it was`, async () => {
-    const s = await scene();
-    await s.reached(0.3);
-    s.link.cut(what);
-    for (;;) {
-      const { reconnects, progress, error } = await s.sink.status();
-      assert.equal(progress, 'running', JSON.stringify(error));
-      if (reconnects >= 2) break;
-      await sleep(100);
-    }
-    s.link.mend();
-    await right(s);
-  });
-}
+it('a link that is cut both ways until the connections are given up: new ones go on where it was', async () => {
+  await survivesCut(lab, 'both ways');
+});
 
 it('a link that is cut for good: the copy fails within its bound, and says since when', async () => {
-  const s = await scene({ copying: 5_000 });
+  const s = await scene(lab, { copying: 5_000 });
   await s.reached(0.3);
   s.link.cut('both ways');
   const { progress, error } = await s.sink.finished();
