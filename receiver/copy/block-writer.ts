@@ -11,8 +11,8 @@ import type { ContentSink } from './requests.ts';
 
 /** Zero runs from this on are zeroed on the target; shorter ones are written: one request instead of three, bytes. */
 const PUNCH_BYTES = 64 * 1024;
-/** What is written at once, bytes. */
-const STAGE_BYTES = 4 * STEP_BYTES;
+/** What is written at once, bytes: 256 KiB to a MiB measured alike, less for the memory and more for the device. */
+const STAGE_BYTES = 2 * STEP_BYTES;
 
 /** Takes one block after the other. Owned by one thread; `free` ends it. */
 export class BlockWriter implements ContentSink {

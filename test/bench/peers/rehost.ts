@@ -142,6 +142,9 @@ function is<Kind extends SideReport['kind']>(
   return report.kind === kind;
 }
 
+/** As the images start it (iso/lib/overlay/usr/lib/rehost/boot.sh). */
+const NODE_FLAGS = ['--max-semi-space-size=1'];
+
 let bundles: Promise<{ source: string; sink: string }> | undefined;
 
 function startSide(trial: Trial, name: 'sink', where: Side): Promise<Remote<SinkOrder>>;
@@ -149,7 +152,10 @@ function startSide(trial: Trial, name: 'source', where: Side): Promise<Remote<So
 async function startSide(trial: Trial, name: SideName, where: Side): Promise<Remote<SinkOrder> | Remote<SourceOrder>> {
   bundles ??= bundleSides();
   const program = (await bundles)[name];
-  const child = trial.start(name, where, [process.execPath, program], { stdio: ['ignore', 'ignore', 'pipe', 'ipc'] });
+  const child = trial.start(name, where, [process.execPath, ...NODE_FLAGS, program], {
+    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+    env: { ...process.env, MALLOC_ARENA_MAX: '1' },
+  });
   const remote = new Remote(child, trial.death(child));
   await remote.heard('ready');
   return remote;
