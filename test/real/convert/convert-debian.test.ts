@@ -65,7 +65,7 @@ void test('convert: a UEFI Debian without virtio gets its drivers, its fallback 
       'serial-getty': 'not-applicable',
       'check-after': 'unchanged',
     });
-    assert.deepEqual(await leftMounts(), []);
+    assert.deepEqual(await leftMounts(disk), []);
     t.diagnostic(`initramfs built in ${result.steps.find((step) => step.step === 'initramfs-virtio')?.seconds} s`);
     assert.ok(
       !log.some((line) => /^update-initramfs: [WE]:/.test(line)),

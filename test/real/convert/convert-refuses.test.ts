@@ -20,7 +20,7 @@ async function refused(disk: TestDisk, code: ErrorCode, words: RegExp): Promise<
     assert.match(error.message, words);
     return true;
   });
-  assert.deepEqual(await leftMounts(), [], 'nothing stays mounted');
+  assert.deepEqual(await leftMounts(disk), [], 'nothing stays mounted');
   return steps;
 }
 
@@ -196,7 +196,7 @@ void test('convert never leaves the guest through its symlinks', async () => {
         assert.match(await readFile(join(point, outside, 'network/10-rehost-eno1.link'), 'utf8'), /Name=eno1/);
         assert.match(await readFile(join(point, outside, 'inittab'), 'utf8'), /ttyS0/);
       });
-      assert.deepEqual(await leftMounts(), []);
+      assert.deepEqual(await leftMounts(disk), []);
     } finally {
       await run(['rm', '-r', outside]);
     }
@@ -228,7 +228,7 @@ void test('convert stops when it is told to, with nothing mounted', async () => 
       steps.map((step) => step.step),
       ['check-before', 'find-guest'],
     );
-    assert.deepEqual(await leftMounts(), []);
+    assert.deepEqual(await leftMounts(disk), []);
   });
 });
 

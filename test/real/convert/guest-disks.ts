@@ -1,5 +1,5 @@
 /** Disks for the conversion's tests: copies of the lab's source machines, and small file systems made by hand. */
-import { mkdir, mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { ConvertOptions, StepReport } from '../../../appliance/api/control.ts';
@@ -7,7 +7,7 @@ import { type ConvertResult, convertGuest } from '../../../receiver/convert/conv
 import { type MountVolume, mountWithKernel } from '../../../receiver/convert/mounts.ts';
 import type { ConvertDisk } from '../../../receiver/convert/volumes.ts';
 import { onExit } from '../../lab/cleanup.ts';
-import { run, runAny } from '../../lab/command.ts';
+import { run } from '../../lab/command.ts';
 import { attachLoop, type LoopDevice } from '../../lab/source-disk/block-device.ts';
 import type { SourceKind } from '../../lab/source-disk/layout.ts';
 import { buildSourceDisk, copySourceDisk, type SourceDisk } from '../../lab/source-disk.ts';
@@ -136,10 +136,19 @@ export async function contentHash(device: string): Promise<string> {
   return (await run(['sha256sum', device])).split(' ')[0] ?? '';
 }
 
-/** Mount points of this host below /run that a conversion left behind. */
-export async function leftMounts(): Promise<string[]> {
-  const { stdout } = await runAny(['grep', '-o', '/run/rehost-guest-[^ ]*', '/proc/self/mounts']);
-  return stdout.split('\n').filter((line) => line !== '');
+/**
+ * Mount points below /run that the conversion of this disk left behind. Another test may convert another disk at the same time: what lies
+ * below a guest that was mounted from a device that is not this disk's is its own.
+ */
+export async function leftMounts(disk: TestDisk): Promise<string[]> {
+  const mounts = (await readFile('/proc/self/mounts', 'utf8')).split('\n').map((line) => line.split(' '));
+  const left = mounts.flatMap(([source = '', point = '']) => {
+    const guest = /^\/run\/rehost-guest-[^/]+/.exec(point)?.[0];
+    return guest === undefined ? [] : [{ source, point, guest }];
+  });
+  const others = left.filter(({ source }) => source.startsWith('/dev/') && !source.startsWith(disk.loop.device));
+  const foreign = new Set(others.map(({ guest }) => guest));
+  return left.filter(({ guest }) => !foreign.has(guest)).map(({ point }) => point);
 }
 
 function requireRoot(): void {

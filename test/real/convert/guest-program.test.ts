@@ -75,7 +75,7 @@ void test('convert: a hostile program of the guest stays in its root and gets no
       for (const name of ['status', 'own-file', 'chown']) assert.equal(said.get(name), 'done', name);
       assert.equal(existsSync(`${root}/var/tmp/own`), true);
     });
-    assert.deepEqual(await leftMounts(), []);
+    assert.deepEqual(await leftMounts(disk), []);
   } finally {
     await rm(OUTSIDE, { force: true });
     await disk.remove();
