@@ -4,6 +4,8 @@
  */
 import { createHash, type Hash } from 'node:crypto';
 import { SysError } from '../../native/errors.ts';
+import { readLvmGroup } from '../export/allocation/lvm-group.ts';
+import { hasLvmLabel, readLvmLabel } from '../export/allocation/lvm-label.ts';
 import { readPartitions } from '../export/allocation/partitions.ts';
 import { Inconsistent, type StructureSource } from '../export/allocation/source.ts';
 
@@ -38,9 +40,25 @@ function add(hash: Hash, source: StructureSource, start: number, end: number): v
 /** None where the table cannot be read or does not hold together: the disk's ends are compared all the same. */
 function partitionsOf(source: StructureSource): { start: number; end: number }[] {
   try {
-    return readPartitions(source).partitions;
+    const { partitions } = readPartitions(source);
+    return partitions.flatMap((partition) => [partition, ...volumesOf(source, partition)]);
   } catch (error) {
     if (error instanceof Inconsistent || error instanceof SysError) return [];
+    throw error;
+  }
+}
+
+/** Where the logical volumes of a physical one begin. */
+function volumesOf(
+  source: StructureSource,
+  { start, end }: { start: number; end: number },
+): { start: number; end: number }[] {
+  if (!hasLvmLabel(source, start, end)) return [];
+  try {
+    const group = readLvmGroup(readLvmLabel(source, start, end), start);
+    return group.volumes.flatMap(({ segments }) => segments[0]?.stripes[0] ?? []);
+  } catch (error) {
+    if (error instanceof Inconsistent) return [];
     throw error;
   }
 }

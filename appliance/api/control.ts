@@ -278,6 +278,8 @@ export const RECEIVER_METHODS = {
       disks: Type.Array(CopyDisk, { minItems: 1 }),
       /** Serial of the journal; what it has recorded is not copied again. */
       journal: Type.Optional(Type.String({ maxLength: 36 })),
+      /** The snapshot's timestamp: what the journal has of another one is compared with the source before it is believed. */
+      snapshot: Type.Optional(Type.String({ maxLength: 64 })),
       onReadError: Type.Optional(OnReadError),
       /** Bytes per second on the wire, over all connections; null or absent: no limit. */
       bytesPerSecond: Type.Optional(Type.Union([Type.Integer({ minimum: BANDWIDTH_MIN }), Type.Null()])),

@@ -21,8 +21,8 @@ export interface JournalHead {
   disk: string;
   sizeBytes: number;
   identity: string;
-  /** Everything outside of the blocks in use was made to read as zeros. */
-  zeroed: boolean;
+  /** The snapshot in which all that is recorded was seen: one of another time has to be compared with it first. */
+  snapshot: string;
   /** Pairs of offset and length: what the source could not read. At most BAD_RANGES_MAX of them. */
   bad: number[];
 }
@@ -32,9 +32,9 @@ const isBytes = (value: unknown): value is number => Number.isSafeInteger(value)
 /** By hand: a library of schemas is more than the thread that tends a target may weigh. */
 function isHead(value: unknown): value is JournalHead {
   if (typeof value !== 'object' || value === null) return false;
-  const { sequence, jobId, disk, sizeBytes, identity, zeroed, bad } = value as Partial<Record<string, unknown>>;
-  const words = [jobId, disk, identity].every((word) => typeof word === 'string');
-  if (!words || !isBytes(sequence) || !isBytes(sizeBytes) || typeof zeroed !== 'boolean') return false;
+  const { sequence, jobId, disk, sizeBytes, identity, snapshot, bad } = value as Partial<Record<string, unknown>>;
+  const words = [jobId, disk, identity, snapshot].every((word) => typeof word === 'string');
+  if (!words || !isBytes(sequence) || !isBytes(sizeBytes)) return false;
   return Array.isArray(bad) && bad.length <= 2 * BAD_RANGES_MAX && bad.every(isBytes);
 }
 

@@ -100,7 +100,13 @@ export class CopyJob {
   async startVerifyReplica({ jobId, disks, journal }: ReplicaOrder): Promise<void> {
     if (this.#copy) throw new RehostError('REQUEST_INVALID', 'This transfer VM copies.');
     this.#verify ??= this.#openRecorded(jobId, disks, journal).then((recorded) => this.#beginVerify(recorded));
-    await this.#verify;
+    const verify = this.#verify;
+    try {
+      await verify;
+    } catch (error) {
+      if (this.#verify === verify) this.#verify = undefined;
+      throw error;
+    }
   }
 
   async #openRecorded(jobId: string, disks: ReplicaOrder['disks'], journal: string): Promise<CopiedDisk[]> {
@@ -175,6 +181,7 @@ export class CopyJob {
       listen: { host: '::', port: this.#parts.listenPort },
       paused: this.#paused,
       ...(journal === undefined ? {} : { journal }),
+      ...(order.snapshot === undefined ? {} : { snapshot: order.snapshot }),
       ...(onReadError === undefined ? {} : { onReadError }),
       ...(bytesPerSecond === undefined ? {} : { bytesPerSecond }),
     });

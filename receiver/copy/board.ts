@@ -11,7 +11,9 @@ const LEFT = 2;
 /** Unreadable ranges that were noted, and reads that were tried again. */
 const BAD = 3;
 const RETRIES = 4;
-const BLOCK_COUNTERS = 5;
+/** Failed writes and flushes. */
+const FAILURES = 5;
+const BLOCK_COUNTERS = 6;
 /** Counters of bytes. */
 const COPIED = 0;
 const ZEROS = 1;
@@ -162,16 +164,22 @@ export class Board {
 
   /**
    * Runs `flush`, and `record` with the blocks that it covers: those that were written before it began. They count as flushed when
-   * both have returned; when one throws they are WRITTEN as before. Returns how many there were.
+   * both have returned. When one throws they are WRITTEN as before; when a write failed anywhere while the flush ran they are open again,
+   * as nobody knows whether the failure was of something that the flush was to bring. Returns how many there were.
    */
   flush(flush: () => void, record: (blocks: readonly number[]) => void): number {
     const blocks: number[] = [];
+    const { failures } = this;
     for (let block = 0; block < this.plan.count; block++) {
       if (this.plan.states[block] !== WRITTEN) continue;
       if (Atomics.compareExchange(this.plan.states, block, WRITTEN, FLUSHING) === WRITTEN) blocks.push(block);
     }
     try {
       flush();
+      if (this.failures !== failures) {
+        for (const block of blocks) this.#reopen(block, FLUSHING);
+        return 0;
+      }
       record(blocks);
     } catch (error) {
       for (const block of blocks) Atomics.store(this.plan.states, block, WRITTEN);
@@ -191,17 +199,28 @@ export class Board {
    * already of the blocks that workers have.
    */
   distrust(): void {
+    Atomics.add(this.#blocks, FAILURES, 1);
     for (let block = 0; block < this.plan.count; block++) {
       const state = this.plan.states[block] ?? PENDING;
       if (state > WORKER && state < TAINTED) {
         Atomics.compareExchange(this.plan.states, block, state, state - WORKER + TAINTED);
       }
       // Also one that was finished just now.
-      if (Atomics.compareExchange(this.plan.states, block, WRITTEN, PENDING) !== WRITTEN) continue;
-      this.#add(COPIED, -(this.plan.used[block] ?? 0));
-      Atomics.add(this.#blocks, LEFT, 1);
-      Atomics.add(this.#blocks, OPEN, 1);
+      this.#reopen(block, WRITTEN);
     }
+  }
+
+  /** A block that was copied is to be copied again, if it is in that state. */
+  #reopen(block: number, state: number): void {
+    if (Atomics.compareExchange(this.plan.states, block, state, PENDING) !== state) return;
+    this.#add(COPIED, -(this.plan.used[block] ?? 0));
+    Atomics.add(this.#blocks, LEFT, 1);
+    Atomics.add(this.#blocks, OPEN, 1);
+  }
+
+  /** How often a write or flush has failed: what was begun before the last one may be lost. */
+  get failures(): number {
+    return Atomics.load(this.#blocks, FAILURES);
   }
 
   /** Is every block written? */

@@ -46,6 +46,8 @@ export interface CopyOptions extends CopyBasics {
   listen: { host: string; port: number };
   /** Path of the volume on which is recorded what is done; what it has already is not copied again. */
   journal?: string;
+  /** Of which snapshot the source's disks are, for the journal. */
+  snapshot?: string;
 }
 
 export interface PullOptions extends CopyBasics {
@@ -94,6 +96,7 @@ export function startCopy(options: CopyOptions): CopySession {
   );
   const order = {
     jobId: options.jobId,
+    snapshot: options.snapshot ?? '',
     disks: options.disks.map((disk) => ({ ...disk, identity: disk.identity ?? '' })),
   };
   const journal = options.journal === undefined ? undefined : { path: options.journal, order };
@@ -113,7 +116,8 @@ export function startPull(options: PullOptions): CopySession {
 function readRecord(journal: JournalWork, index: number): DiskRecord {
   const opened = Journal.open(openTarget({ kind: 'device', path: journal.path }), journal.order, index);
   try {
-    return { list: opened.list(), bad: opened.notes.bad };
+    const { snapshot, bad } = opened.notes;
+    return { list: opened.list(), bad, sameSnapshot: snapshot === journal.order.snapshot };
   } finally {
     opened.close();
   }

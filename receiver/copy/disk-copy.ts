@@ -4,7 +4,7 @@ import { RehostError, toWire, type WireError } from '../../appliance/api/errors.
 import { REHOST_HASH_BYTES } from '../../appliance/api/nbd.ts';
 import { Board } from './board.ts';
 import { hashOf, makePlan } from './plan.ts';
-import { chooseSample } from './sample.ts';
+import { chooseSample, everyRecorded } from './sample.ts';
 import type { DiskWork, TargetCommand, TargetReport, TargetWork } from './shared.ts';
 import { Thread } from './thread.ts';
 
@@ -17,6 +17,8 @@ export interface DiskRecord {
   list: Uint8Array;
   /** Pairs of offset and length. */
   bad: readonly number[];
+  /** It is of the present snapshot; else all of it is compared with the source before it is believed. */
+  sameSnapshot: boolean;
 }
 
 /** How a disk tells its session that something has changed. */
@@ -46,7 +48,7 @@ export class DiskCopy {
   #done = false;
   #writeFailures = 0;
   /** `#writeFailures` when the tender was given its present orders. */
-  readonly #failuresAt = { flush: 0, 'zero-holes': 0 };
+  readonly #failuresAt = { flush: 0, 'zero-holes': 0, compared: 0 };
 
   constructor(
     work: DiskWork,
@@ -108,7 +110,14 @@ export class DiskCopy {
     this.#resumedBytes = this.board.copiedBytes;
     const bad = this.#record?.bad ?? [];
     for (let i = 0; i + 1 < bad.length; i += 2) this.board.noteBad(bad[i] ?? 0, bad[i + 1] ?? 0);
-    if (hashes) this.sample = chooseSample(plan, bad);
+    const { sameSnapshot = true } = this.#record ?? {};
+    const asked = sameSnapshot ? chooseSample(plan, bad) : everyRecorded(plan, bad);
+    if (asked.length > 0 && !hashes) {
+      const what = `Disk '${this.work.disk}' is served without hashes: nobody can tell whether it is as it was.`;
+      this.#events.failed(toWire(new RehostError('SOURCE_CHANGED', what)));
+      return;
+    }
+    this.sample = asked;
     // Blocks that are on the target already lie outside of the holes in any event.
     this.#tend('zero-holes');
   }
@@ -116,14 +125,18 @@ export class DiskCopy {
   /** The source must still have what the journal says that it had: the error when it does not. */
   sampled(hashes: Uint8Array): RehostError | undefined {
     const { plan } = this.board ?? {};
-    const changed = this.sample.find((block, index) => {
+    const asked = this.sample.slice(0, hashes.length / REHOST_HASH_BYTES);
+    const changed = asked.find((block, index) => {
       const now = hashes.subarray(index * REHOST_HASH_BYTES, (index + 1) * REHOST_HASH_BYTES);
       // Zeros: it could not be read now, which says nothing about a change.
       if (plan === undefined || now.every((byte) => byte === 0)) return false;
       return Buffer.compare(now, hashOf(plan, block)) !== 0;
     });
-    this.sample = [];
-    if (changed === undefined) return undefined;
+    this.sample = this.sample.slice(asked.length);
+    if (changed === undefined) {
+      if (this.#record?.sameSnapshot === false && this.sample.length === 0) this.#tend('compared');
+      return undefined;
+    }
     const what = `block ${plan?.numbers[changed]} is not what it was`;
     return new RehostError(
       'SOURCE_CHANGED',
@@ -165,7 +178,7 @@ export class DiskCopy {
     this.#tend('flush');
   }
 
-  #tend(kind: 'flush' | 'zero-holes'): void {
+  #tend(kind: 'flush' | 'zero-holes' | 'compared'): void {
     if (!this.board) return;
     this.#failuresAt[kind] = this.#writeFailures;
     this.#tender.post({ kind, board: this.board.shared });
@@ -176,6 +189,7 @@ export class DiskCopy {
       this.#events.failed(report.error);
       return;
     }
+    if (report.kind === 'noted') return;
     if (report.kind === 'zeroed') this.#zeroed = true;
     else if (report.kind === 'flushed') {
       this.#flushing = false;
@@ -187,7 +201,7 @@ export class DiskCopy {
     } else {
       if (report.command === 'flush') this.#flushing = false;
       this.writeFailed(report.error, this.#failuresAt[report.command]);
-      if (report.command === 'zero-holes') this.#tend('zero-holes');
+      if (report.command !== 'flush') this.#tend(report.command);
     }
     this.#events.tended();
   }

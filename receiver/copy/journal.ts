@@ -24,6 +24,8 @@ const READ_BYTES = 512 * 1024;
 /** What a journal is opened for. */
 export interface JournalOrder {
   jobId: string;
+  /** Of which snapshot the disks are, as the agent names its time. */
+  snapshot: string;
   disks: readonly { disk: string; sizeBytes: number; identity: string }[];
 }
 
@@ -50,7 +52,8 @@ export class Journal {
       if (found) return new Journal(target, section, found);
       target.zero(section.head, section.end - section.head);
       const { sizeBytes, identity } = disk;
-      const fresh = { sequence: 1, jobId: order.jobId, disk: disk.disk, sizeBytes, identity, zeroed: false, bad: [] };
+      const { jobId, snapshot } = order;
+      const fresh = { sequence: 1, jobId, disk: disk.disk, sizeBytes, identity, snapshot, bad: [] };
       const journal = new Journal(target, section, fresh);
       journal.note({});
       return journal;
@@ -73,7 +76,7 @@ export class Journal {
   }
 
   /** What is noted of the disk besides its blocks. */
-  get notes(): { zeroed: boolean; bad: readonly number[] } {
+  get notes(): { snapshot: string; bad: readonly number[] } {
     return this.#head;
   }
 
@@ -119,12 +122,14 @@ export class Journal {
   }
 
   /** Notes something of the disk; on stable storage when this returns. What is left out stays. */
-  note({ zeroed = this.#head.zeroed, bad = this.#head.bad }: { zeroed?: boolean; bad?: readonly number[] }): void {
-    this.#head = { ...this.#head, zeroed, bad: [...bad], sequence: this.#head.sequence + 1 };
-    this.#memory.bytes.set(encodeJournalHead(this.#head));
-    const slot = this.#head.sequence % JOURNAL_SLOTS;
+  note({ snapshot = this.#head.snapshot, bad = this.#head.bad }: { snapshot?: string; bad?: readonly number[] }): void {
+    const head = { ...this.#head, snapshot, bad: [...bad], sequence: this.#head.sequence + 1 };
+    this.#memory.bytes.set(encodeJournalHead(head));
+    const slot = head.sequence % JOURNAL_SLOTS;
     this.#target.write(this.#memory.address, this.#section.head + slot * SLOT_BYTES, SLOT_BYTES);
     this.#target.flush();
+    // What could not be written was not noted.
+    this.#head = head;
   }
 
   /** Idempotent. */

@@ -2,7 +2,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { RehostError, toWire } from '../../appliance/api/errors.ts';
 import { REHOST_HASH_BYTES } from '../../appliance/api/nbd.ts';
-import { BLOCK_BYTES, HANDSHAKE_DEADLINE_MS, SILENCE_DEADLINE_MS } from '../../appliance/api/transfer.ts';
+import { BLOCK_BYTES, HANDSHAKE_DEADLINE_MS } from '../../appliance/api/transfer.ts';
 import { SysError } from '../../native/errors.ts';
 import { Memory } from '../../native/memory.ts';
 import { PlainStream } from '../../native/socket.ts';
@@ -28,6 +28,11 @@ import {
 } from './shared.ts';
 
 const SCRATCH_BYTES = 8 * 1024;
+/**
+ * How long a source may be silent while it owes content, ms: a disk with a bad sector tries for up to a minute, and the kernel several
+ * times. A peer that is gone is found by TCP's own keep-alive, long before.
+ */
+const CONTENT_DEADLINE_MS = 240_000;
 
 interface Connection {
   stream: ByteStream;
@@ -67,13 +72,13 @@ function stepped(bytes: number): void {
 
 function attach(fd: number, ssl: number, index: number): PullReport {
   const disk = work.disks[index];
-  const patience = new Patience(SILENCE_DEADLINE_MS, () => flags.check());
+  const patience = new Patience(HANDSHAKE_DEADLINE_MS, () => flags.check());
   const stream = ssl === 0 ? new PlainStream(fd, patience) : new TlsStream(fd, ssl, patience);
   try {
     if (!disk) throw new RehostError('INTERNAL', `There is no disk ${index}.`);
     patience.silenceMs = HANDSHAKE_DEADLINE_MS;
     const agreement = agree(stream, scratch, disk.disk);
-    patience.silenceMs = SILENCE_DEADLINE_MS;
+    patience.silenceMs = CONTENT_DEADLINE_MS;
     if (agreement.sizeBytes !== disk.sizeBytes) {
       throw new RehostError(
         'SOURCE_CHANGED',
@@ -99,9 +104,9 @@ function map(open: Connection): PullReport {
     flags.check();
     count(open);
     open.patience.silenceMs = silenceMs;
-    silenceMs = SILENCE_DEADLINE_MS;
+    silenceMs = CONTENT_DEADLINE_MS;
   });
-  open.patience.silenceMs = SILENCE_DEADLINE_MS;
+  open.patience.silenceMs = CONTENT_DEADLINE_MS;
   return { kind: 'mapped', ranges, hashes: open.agreement.hashes };
 }
 
@@ -137,6 +142,7 @@ function sample(open: Connection, blocks: readonly number[]): PullReport {
   const hashes = new Uint8Array(blocks.length * REHOST_HASH_BYTES);
   blocks.forEach((block, index) => {
     flags.check();
+    pace.waitWhilePaused(() => flags.check());
     const offset = block * BLOCK_BYTES;
     const asked = open.requests.hash(offset, Math.min(BLOCK_BYTES, sizeBytes - offset));
     open.requests.flush();
@@ -145,6 +151,8 @@ function sample(open: Connection, blocks: readonly number[]): PullReport {
       throw new RehostError('SOURCE_READ_FAILED', `The source cannot read at ${offset}: ${asked.error.message}.`);
     // Zeros for a block that went bad after it was copied: it has no hash to compare any longer.
     hashes.set(asked.hash ?? [], index * REHOST_HASH_BYTES);
+    // Nothing of it came over the wire, but the source is at work.
+    flags.addContent(BLOCK_BYTES);
     count(open);
   });
   return { kind: 'sampled', hashes };

@@ -5,8 +5,10 @@ import { Journal, type JournalOrder, readJournal } from './journal.ts';
 import { planFromList } from './plan.ts';
 
 function orderOf(jobId: string, disks: readonly CopyTargetDisk[]): JournalOrder {
+  // Of which snapshot does not matter any more: a copy that is done is only read.
   return {
     jobId,
+    snapshot: '',
     disks: disks.map(({ disk, sizeBytes, identity }) => ({ disk, sizeBytes, identity: identity ?? '' })),
   };
 }

@@ -24,6 +24,8 @@ import { Thread } from './thread.ts';
 import { type Phase, Watch } from './watch.ts';
 
 const WATCH_MS = 1_000;
+/** Hashes that the source is asked for at once, so that a connection that breaks costs no more than these. */
+const ASK_BLOCKS = 256;
 /** Connections in a row that break the protocol without anything copied in between. */
 const VIOLATIONS_MAX = 5;
 /** Connections in a row that end without one whole block. */
@@ -236,7 +238,7 @@ export class Session implements CopySession {
     if (!board || sample.length > 0) {
       if (this.#mappers.has(disk)) return;
       this.#mappers.set(disk, connector);
-      const numbers = sample.map((index) => board?.plan.numbers[index] ?? 0);
+      const numbers = sample.slice(0, ASK_BLOCKS).map((index) => board?.plan.numbers[index] ?? 0);
       this.#tell(connector, board ? { kind: 'sample', blocks: numbers } : { kind: 'map' });
     } else if (board.open) this.#tell(connector, { kind: 'pull', board: board.shared });
     else if (board.complete) this.#tell(connector, { kind: 'detach' });

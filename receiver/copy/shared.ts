@@ -173,12 +173,15 @@ export type TargetCommand =
   | { kind: 'zero-holes'; board: BoardShared }
   /** Flushes, and records in the journal what that covers. */
   | { kind: 'flush'; board: BoardShared }
+  /** The source has shown that all that is recorded is as in the present snapshot. */
+  | { kind: 'compared'; board: BoardShared }
   | { kind: 'end' };
 
 export type TargetReport =
   | { kind: 'zeroed' }
+  | { kind: 'noted' }
   | { kind: 'flushed' }
-  | { kind: 'write-failed'; command: 'zero-holes' | 'flush'; error: WireError }
+  | { kind: 'write-failed'; command: 'zero-holes' | 'flush' | 'compared'; error: WireError }
   | { kind: 'fatal'; error: WireError };
 
 export function messageOf(error: unknown): string {

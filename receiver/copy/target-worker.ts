@@ -45,8 +45,17 @@ function flush(board: Board): void {
   );
 }
 
+/** Whatever an earlier attempt did: its map may have called used what is free by now. Begun again when a write fails meanwhile. */
 function zeroHoles(board: Board): void {
-  if (journal?.notes.zeroed) return;
+  let failures: number;
+  do {
+    failures = board.failures;
+    zeroOnce(board);
+    target.flush();
+  } while (board.failures !== failures);
+}
+
+function zeroOnce(board: Board): void {
   let flushed = performance.now();
   eachHole(board.plan, (start, end) => {
     for (let at = start; at < end; ) {
@@ -61,15 +70,21 @@ function zeroHoles(board: Board): void {
       flushed = performance.now();
     }
   });
-  target.flush();
-  journal?.note({ zeroed: true });
 }
 
 function obey(command: Exclude<TargetCommand, { kind: 'end' }>): TargetReport {
   const board = new Board(command.board);
-  if (command.kind === 'zero-holes') zeroHoles(board);
-  else flush(board);
-  return command.kind === 'flush' ? { kind: 'flushed' } : { kind: 'zeroed' };
+  switch (command.kind) {
+    case 'zero-holes':
+      zeroHoles(board);
+      return { kind: 'zeroed' };
+    case 'flush':
+      flush(board);
+      return { kind: 'flushed' };
+    case 'compared':
+      if (work.journal) journal?.note({ snapshot: work.journal.order.snapshot });
+      return { kind: 'noted' };
+  }
 }
 
 parentPort?.on('message', (command: TargetCommand) => {

@@ -13,7 +13,7 @@ import { MAP_DEADLINE_MS } from './shared.ts';
 const BOUNDS = {
   meeting: 15 * 60_000,
   mapping: MAP_DEADLINE_MS,
-  copying: 120_000,
+  copying: 300_000,
   storing: 10 * 60_000,
   standing: Number.POSITIVE_INFINITY,
 } as const;

@@ -7,8 +7,10 @@ import { after, describe, it } from 'node:test';
 import { type ExportSession, startExport } from '../../../agent/export/serve.ts';
 import { journalLayout } from '../../../appliance/api/journal.ts';
 import { type CopyBasics, type CopySession, startCopy } from '../../../receiver/copy/copy.ts';
+import { Journal } from '../../../receiver/copy/journal.ts';
 import { recordedDisks } from '../../../receiver/copy/recorded.ts';
 import { startVerify } from '../../../receiver/copy/verify.ts';
+import { openTarget } from '../../../receiver/target/open.ts';
 import { DD, scriptedFile } from './served-file.ts';
 import { contentOf, isZeros, JOB, Lab, MIB, patch, same, TOKEN, until } from './transfer-lab.ts';
 
@@ -21,6 +23,7 @@ interface Order extends Partial<CopyBasics> {
   sizeBytes?: number;
   journal?: string;
   identity?: string;
+  snapshot?: string;
 }
 
 function receive({ replica, sizeBytes = SIZE, journal, identity = 'a', ...basics }: Order): CopySession {
@@ -276,6 +279,37 @@ describe('a second attempt', () => {
     assert.equal(session.status().error?.code, 'SOURCE_CHANGED', JSON.stringify(session.status()));
     assert.match(session.status().error?.message ?? '', new RegExp(`block ${block} is not what it was`));
     assert.throws(() => session.copied());
+  });
+
+  it('of another snapshot compares everything that is recorded, not a sample, and believes it from then on', async () => {
+    const sizeBytes = 40 * 4 * MIB;
+    const source = lab.random(sizeBytes);
+    const journal = lab.garbage(journalLayout([{ sizeBytes }]).sizeBytes);
+    const order = { sizeBytes, replica: lab.garbage(sizeBytes), journal };
+    const attempt = async (snapshot: string): Promise<CopySession> => {
+      const session = receive({ ...order, snapshot });
+      const agent = serve(source, session.port, sizeBytes);
+      await session.finished;
+      await agent.stop();
+      return session;
+    };
+    assert.equal((await attempt('first')).status().progress, 'done');
+    const original = contentOf(source, 77 * MIB, 1);
+    patch(source, 77 * MIB, Buffer.from([(original[0] ?? 0) ^ 1]));
+    const changed = await attempt('second');
+    assert.equal(changed.status().error?.code, 'SOURCE_CHANGED');
+    assert.match(changed.status().error?.message ?? '', /block 19 is not what it was/);
+    patch(source, 77 * MIB, original);
+    const again = await attempt('second');
+    assert.deepEqual([again.status().progress, again.status().disks[0]?.resumedBytes], ['done', sizeBytes]);
+    assert.ok(again.status().wireBytes < MIB, `${again.status().wireBytes} bytes for hashes alone`);
+    const opened = Journal.existing(
+      openTarget({ kind: 'device', path: journal, readOnly: true }),
+      { jobId: JOB, snapshot: '', disks: [{ disk: 'sda', sizeBytes, identity: 'a' }] },
+      0,
+    );
+    assert.equal(opened.notes.snapshot, 'second');
+    opened.close();
   });
 
   it('notices that also when nothing is left to copy', async () => {

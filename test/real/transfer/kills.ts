@@ -26,7 +26,7 @@ export interface Outcome {
 
 /** What the journal on the volume has of the disk, bytes. */
 function recordedBytes(journal: string): number {
-  const order = { jobId: JOB, disks: [{ disk: 'sda', sizeBytes: SIZE, identity: IDENTITY }] };
+  const order = { jobId: JOB, snapshot: '', disks: [{ disk: 'sda', sizeBytes: SIZE, identity: IDENTITY }] };
   const opened = Journal.existing(openTarget({ kind: 'device', path: journal, readOnly: true }), order, 0);
   try {
     return planFromList(SIZE, opened.list()).usedBytes;

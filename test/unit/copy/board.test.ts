@@ -79,6 +79,22 @@ describe('board', () => {
     assert.equal(board.copiedBytes, BLOCK);
   });
 
+  it('has opened again what a flush covers when a write fails while it runs', () => {
+    const board = boardOf(3);
+    const recorded: number[] = [];
+    for (let i = 0; i < 2; i++) board.take(1);
+    board.done(0, HASH, 0);
+    const record = (blocks: readonly number[]): void => void recorded.push(...blocks);
+    assert.equal(
+      board.flush(() => board.distrust(), record),
+      0,
+    );
+    assert.deepEqual(recorded, []);
+    assert.deepEqual([...board.plan.states], [PENDING, TAINTED + 1, PENDING]);
+    assert.deepEqual([board.copiedBytes, board.flushedBytes, board.complete, board.failures], [0, 0, false, 1]);
+    assert.deepEqual([board.take(2), board.take(2), board.take(2)], [2, 0, undefined]);
+  });
+
   it('notes unreadable ranges once each, in order, and not without end', () => {
     const board = boardOf(1);
     board.noteBad(8192, 4096);

@@ -32,6 +32,7 @@ const BLOCK = 4 * MIB;
 const SLOT = 32 * 1024;
 const ORDER: JournalOrder = {
   jobId: 'job0001',
+  snapshot: 'first',
   disks: [
     { disk: 'sda', sizeBytes: 300 * BLOCK + 512, identity: 'a' },
     { disk: 'sdb', sizeBytes: 2 * BLOCK, identity: 'b' },
@@ -104,10 +105,10 @@ describe('journal head', () => {
     disk: 'sda',
     sizeBytes: 7,
     identity: 'é',
-    zeroed: true,
+    snapshot: 'later',
     bad: [1, 2],
   };
-  const newer = { ...head, sequence: 6, zeroed: false };
+  const newer = { ...head, sequence: 6, snapshot: 'first' };
   const empty = Buffer.alloc(SLOT);
   const slots = (a: Buffer, b: Buffer): Buffer => Buffer.concat([a, b]);
 
@@ -135,7 +136,7 @@ describe('journal head', () => {
   });
 
   it('is none when its fields are not what they should be, although the checksum is right', () => {
-    const wrong: object[] = [{ sequence: -1 }, { sizeBytes: 1.5 }, { jobId: 7 }, { zeroed: 1 }, { bad: [1, 'x'] }];
+    const wrong: object[] = [{ sequence: -1 }, { sizeBytes: 1.5 }, { jobId: 7 }, { snapshot: 1 }, { bad: [1, 'x'] }];
     wrong.push({ bad: Array.from({ length: 1002 }, () => 0) }, { disk: undefined });
     for (const change of wrong) {
       const slot = encodeJournalHead({ ...head, ...change });
@@ -156,14 +157,14 @@ describe('journal', () => {
     const path = volume();
     using(path, (journal) => {
       assert.ok(journal.list().every((byte) => byte === 0));
-      assert.deepEqual([journal.notes.zeroed, journal.notes.bad], [false, []]);
+      assert.deepEqual([journal.notes.snapshot, journal.notes.bad], ['first', []]);
       const board = flushed(journal, [0, 255, 256, 300]);
       flushed(journal, [1], board);
       journal.note({ bad: [4096, 512] });
-      journal.note({ zeroed: true });
+      journal.note({ snapshot: 'later' });
     });
     using(path, (journal) => {
-      assert.deepEqual([journal.notes.zeroed, journal.notes.bad], [true, [4096, 512]]);
+      assert.deepEqual([journal.notes.snapshot, journal.notes.bad], ['later', [4096, 512]]);
       const recorded = planFromList(ORDER.disks[0]?.sizeBytes ?? 0, journal.list());
       assert.deepEqual([...recorded.numbers], [0, 1, 255, 256, 300]);
       assert.equal(journal.list()[300 * 16], 0x40 + (300 % 128));
@@ -171,22 +172,49 @@ describe('journal', () => {
     using(path, (journal) => assert.ok(journal.list().every((byte) => byte === 0)), 1);
   });
 
+  it('has not noted what could not be written: it is written with the next note', () => {
+    const path = volume();
+    const device = openTarget({ kind: 'device', path });
+    let broken = false;
+    const failing: Target = {
+      sizeBytes: device.sizeBytes,
+      sectorBytes: device.sectorBytes,
+      write: (address, offset, length) => {
+        if (broken) throw new Error('EIO');
+        device.write(address, offset, length);
+      },
+      zero: (offset, length) => device.zero(offset, length),
+      flush: () => device.flush(),
+      dropCaches: () => device.dropCaches(),
+      read: (address, offset, length) => device.read(address, offset, length),
+      close: () => device.close(),
+    };
+    const journal = Journal.open(failing, ORDER, 0);
+    broken = true;
+    assert.throws(() => journal.note({ bad: [4096, 512] }), /EIO/);
+    assert.deepEqual(journal.notes.bad, []);
+    broken = false;
+    journal.note({ bad: [4096, 512] });
+    journal.close();
+    using(path, (again) => assert.deepEqual(again.notes.bad, [4096, 512]));
+  });
+
   it('has its last note but one when the last was torn, with the list as it is', () => {
     const path = volume();
     using(path, (journal) => {
       flushed(journal, [7]);
       journal.note({ bad: [0, 512] });
-      journal.note({ zeroed: true });
+      journal.note({ snapshot: 'later' });
     });
     const now = readFileSync(path);
     const newest = decodeJournalHead(now.subarray(0, 2 * SLOT))?.sequence ?? 0;
     overwrite(path, (newest % 2) * SLOT + 100, Buffer.from('torn'));
     using(path, (journal) => {
-      assert.deepEqual([journal.notes.zeroed, journal.notes.bad], [false, [0, 512]]);
+      assert.deepEqual([journal.notes.snapshot, journal.notes.bad], ['first', [0, 512]]);
       assert.equal(journal.list()[7 * 16], 0x47);
-      journal.note({ zeroed: true });
+      journal.note({ snapshot: 'later' });
     });
-    using(path, (journal) => assert.equal(journal.notes.zeroed, true));
+    using(path, (journal) => assert.equal(journal.notes.snapshot, 'later'));
   });
 
   it('begins anew when both heads are torn: nothing of the list is believed', () => {
@@ -234,7 +262,7 @@ describe('journal', () => {
 
   it('is handed on in parts that are the volume itself, up to its last section', () => {
     const path = volume();
-    for (const index of [0, 1]) using(path, (journal) => journal.note({ zeroed: true }), index);
+    for (const index of [0, 1]) using(path, (journal) => journal.note({ snapshot: 'later' }), index);
     const opened = target(path);
     const parts: Buffer[] = [];
     let offset = 5;
@@ -257,7 +285,7 @@ describe('journal', () => {
     });
     assert.ok(readFileSync(path).equals(before));
     using(path, (journal) => flushed(journal, [3]));
-    using(path, (journal) => journal.note({ zeroed: true }), 1);
+    using(path, (journal) => journal.note({ snapshot: 'later' }), 1);
     const copy = join(folder, 'copy');
     copyFileSync(path, copy);
     const [first, second] = recordedDisks(path, ORDER.jobId, disks);

@@ -33,7 +33,7 @@ export class FakeJournal {
       const start = sections[index]?.head ?? 0;
       const head = decodeJournalHead(this.content.subarray(start, start + JOURNAL_HEAD_BYTES));
       if (!head) {
-        const made = { sequence: 1, jobId, disk, sizeBytes: size, identity, zeroed: true, bad: [] };
+        const made = { sequence: 1, jobId, disk, sizeBytes: size, identity, snapshot: '', bad: [] };
         encodeJournalHead(made).copy(this.content, start);
         return;
       }
