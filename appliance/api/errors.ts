@@ -71,7 +71,11 @@ export const ERROR_CODES = {
     next: "Use a storage pool of the hypervisor; 'rehost hypervisors' lists them.",
   },
   POOL_TOO_SMALL: { status: 409, safe: UNCHANGED, next: 'Free space in the pool, or choose a larger one.' },
-  POOL_FULL: { status: 507, safe: SOURCE_SAFE, next: 'Free space in the pool and order the job again.' },
+  POOL_FULL: {
+    status: 507,
+    safe: SOURCE_SAFE,
+    next: 'Free space in the pool; a copy goes on by itself then, anything else is to be ordered again.',
+  },
   NETWORK_UNKNOWN: { status: 404, safe: UNCHANGED, next: 'Use a network of the hypervisor.' },
   FIRMWARE_UNSUPPORTED: {
     status: 409,

@@ -133,6 +133,8 @@ export const Job = Type.Object({
   manifests: Type.Array(DiskManifest),
   /** Ranges that the source could not read; they read as zeros in the copy. Empty unless `onReadError` is `record`. */
   badRanges: Type.Array(Type.Object({ disk: Type.String(), offset: Type.Integer(), length: Type.Integer() })),
+  /** The timestamp of the snapshot that is copied, as the agent said it; null before. */
+  snapshot: Type.Union([Type.String(), Type.Null()]),
   /** Times that the copy was begun: each has a token of its own. */
   attempts: Type.Integer({ minimum: 0 }),
   /** Times in a row that it had to be begun again although nothing new had reached stable storage. */

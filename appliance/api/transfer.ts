@@ -39,7 +39,10 @@ export const JOURNAL_SERIAL = 'rehost-journal';
 /** Room for the head of a disk's section of the journal, bytes; its list follows, in whole JOURNAL_PAGE_BYTES. */
 export const JOURNAL_HEAD_BYTES = 64 * 1024;
 export const JOURNAL_PAGE_BYTES = 4096;
-/** Lowest bandwidth limit that can be set, bytes per second: below it the data connections would seem dead. */
-export const BANDWIDTH_MIN = 64 * 1024;
+/**
+ * Lowest bandwidth limit that can be set, bytes per second: eight connections then wait 8 s between two steps of 256 KiB, and TCP gives up a
+ * peer that takes nothing for 30 s.
+ */
+export const BANDWIDTH_MIN = 256 * 1024;
 /** More unreadable ranges than this end the copy, whatever was ordered: the disk is dying. */
 export const BAD_RANGES_MAX = 500;

@@ -31,6 +31,7 @@ export function blankJob(): Blank {
     readBytes: null,
     manifests: [],
     badRanges: [],
+    snapshot: null,
     attempts: 0,
     fruitless: 0,
     flushedBytes: 0,

@@ -183,6 +183,12 @@ export class JobEngine extends EventEmitter<{ change: [jobId: string] }> {
           `Hypervisor '${hypervisor.name}' has a VM named '${job.order.name}' by now.`,
         );
       }
+      if (job.lastCheck?.ok === false) {
+        throw new RehostError(
+          'REPLICA_CHANGED',
+          `A check of job ${job.id} has found its replica damaged: ${job.lastCheck.message}`,
+        );
+      }
       await checkKeptReplicas(hypervisor.driver, job);
       await this.#change(job, { state: 'provision', error: null, kept: [], steps: [], proof: null, fruitless: 0 });
       this.#changed(id);
@@ -211,7 +217,7 @@ export class JobEngine extends EventEmitter<{ change: [jobId: string] }> {
   async settle(machineId: string): Promise<void> {
     if (!this.#deps.agents.get(machineId)) return;
     for (const job of this.#jobs.values()) {
-      if (job.machineId !== machineId || !job.releasePending || !hasEnded(job.state)) continue;
+      if (job.machineId !== machineId || !job.releasePending || isWorking(job.state)) continue;
       await releaseSource({ job, deps: this.#deps, log: this.#log(job) });
       if (!job.releasePending) await this.#deps.store.save(job);
     }

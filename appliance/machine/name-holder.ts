@@ -28,7 +28,8 @@ export function holderToReplace(
 
 /**
  * The machine that `newcomer` is: the same hardware, booted again while a job works with it, so that the job can go on. Only one that is
- * offline, and only where the person gives its name or none. Undefined where there is none, or more than one: then nobody guesses.
+ * offline, and only where the person gives its name: what firmware and disks say of themselves is no proof. Undefined where there is none, or
+ * more than one: then nobody guesses. REQUEST_INVALID where no name was given and there is one.
  */
 export function machineToContinue(
   data: DeepReadonly<StoreData>,
@@ -36,14 +37,20 @@ export function machineToContinue(
   newcomer: DeepReadonly<Inventory>,
   online: (id: string) => boolean,
 ): DeepReadonly<StoredMachine> | undefined {
-  const [first, second] = data.machines.filter(
+  const candidates = data.machines.filter(
     (stored) =>
       !online(stored.id) &&
-      (name === undefined || name === stored.name) &&
       sameHardware(stored.inventory, newcomer) &&
       data.jobs.some((job) => job.machineId === stored.id && isWorking(job.state)),
   );
-  return second ? undefined : first;
+  const [first] = candidates;
+  if (name === undefined && first) {
+    throw new RehostError('REQUEST_INVALID', `This looks like the machine '${first.name}', whose job waits for it.`, {
+      next: `Approve it with '--name ${first.name}' to let that job go on with it, or with another name as a new machine.`,
+    });
+  }
+  const [named, second] = candidates.filter((stored) => stored.name === name);
+  return second ? undefined : named;
 }
 
 function reasonToKeep(

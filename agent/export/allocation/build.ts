@@ -6,7 +6,8 @@ import { hasLvmLabel } from './lvm-label.ts';
 import type { MapLists } from './map.ts';
 import { type Partition, readPartitions } from './partitions.ts';
 import { RangeBuilder, subtract } from './ranges.ts';
-import type { StructureSource } from './source.ts';
+import { arrayMember } from './signatures.ts';
+import { Inconsistent, type StructureSource } from './source.ts';
 
 /** What was found in one area, for the log. */
 export interface AreaReport {
@@ -51,6 +52,8 @@ export function fullMap(sizeBytes: number): BuiltMap {
 function areasOf(source: StructureSource, areas: AreaReport[]): Partition[] {
   const whole = { start: 0, end: source.sizeBytes };
   try {
+    const array = arrayMember(source, 0, source.sizeBytes);
+    if (array !== undefined) throw new Inconsistent(`the disk is part of an array (${array})`);
     const table = readPartitions(source);
     return table.kind === 'none' ? [whole] : table.partitions;
   } catch (error) {

@@ -150,13 +150,25 @@ export function otherFormat(
   const named = others.find(({ at, magic }) => has(at < 0 ? end + at : start + at, magic));
   if (named) return named.format;
   if (hasZfsLabel(source, start, end)) return 'ZFS';
+  const array = arrayMember(source, start, end);
+  if (array !== undefined) return array;
+  const nilfs = start + (Math.floor((end - start) / 512) - 8) * 512;
+  if (has(nilfs, NILFS_REVISION) && has(nilfs + 6, NILFS_MAGIC)) return 'NILFS2 (copy)';
+  return occupiedStart(source, start, end, claimant?.ownsStart ?? false);
+}
+
+/**
+ * The RAID format whose mark stands at the end of [start, end), or undefined. What begins such an area may be the array's own partition
+ * table, while most of what that calls a partition lies on other disks.
+ */
+export function arrayMember(source: StructureSource, start: number, end: number): string | undefined {
+  const has = (at: number, magic: string): boolean =>
+    at >= start && at + magic.length <= end && source.read(at, magic.length).toString('latin1') === magic;
   const size = end - start;
   // Both at the end: 64 KiB aligned, and 8 KiB before the end, aligned to 4 KiB.
   if (has(start + Math.floor(size / 65536) * 65536 - 65536, MD_MAGIC)) return 'md 0.90';
   if (has(start + Math.floor((size - 8192) / 4096) * 4096, MD_MAGIC)) return 'md 1.0';
-  const nilfs = start + (Math.floor(size / 512) - 8) * 512;
-  if (has(nilfs, NILFS_REVISION) && has(nilfs + 6, NILFS_MAGIC)) return 'NILFS2 (copy)';
-  return occupiedStart(source, start, end, claimant?.ownsStart ?? false);
+  return MARKS.find(({ format, at, magic }) => format.endsWith(' RAID') && at < 0 && has(end + at, magic))?.format;
 }
 
 function hasZfsLabel(source: StructureSource, start: number, end: number): boolean {

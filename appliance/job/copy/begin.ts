@@ -91,6 +91,7 @@ function copyOrder(context: JobContext) {
       ...(identity === null ? {} : { identity }),
     })),
     journal: JOURNAL_SERIAL,
+    ...(job.snapshot === null ? {} : { snapshot: job.snapshot }),
     onReadError: job.order.onReadError ?? ('fail' as const),
   };
 }

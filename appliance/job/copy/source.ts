@@ -15,7 +15,7 @@ export async function standWithoutAgent(context: JobContext): Promise<void> {
   }
   await context.standStill(
     'AGENT_LOST',
-    'The source machine is away. See that it is on and reaches the appliance; if it was restarted, boot it into the agent again and approve it: the copy goes on where it was.',
+    'The source machine is away. See that it is on and reaches the appliance; if it was restarted, boot it into the agent again and approve it under the name that it has here: the copy goes on where it was.',
   );
   const since = Date.parse(job.paused?.since ?? '');
   if (Date.now() - since > pauses.agentAwayMs) {
@@ -61,6 +61,7 @@ export async function takeSnapshot(context: JobContext): Promise<void> {
     }
     disk.identity = found.identity;
   }
+  job.snapshot = snapshot.timestamp;
   await context.save();
   if (job.paused?.code === 'AGENT_LOST') await context.goOn();
   context.log.line(`snapshot '${snapshot.provider}' of ${snapshot.timestamp}`);

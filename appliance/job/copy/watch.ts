@@ -11,6 +11,9 @@ import { standWithoutAgent } from './source.ts';
 
 export type ExportStatus = ResultOf<typeof AGENT_METHODS, 'export.status'>;
 
+/** What an agent says that no other connection and no further attempt would change. */
+const FINAL: ReadonlySet<string> = new Set(['SOURCE_CHANGED', 'SOURCE_READ_FAILED', 'INTERNAL']);
+
 export interface Copied {
   status: CopyStatus;
   /** What the agent last said, if it said anything. */
@@ -56,7 +59,9 @@ async function askAgent(context: JobContext, tuning: Tuning): Promise<ExportStat
   if (!agent) return undefined;
   try {
     await tuning.tellAgent(job, agent);
-    return await agent.request('export.status', { jobId: job.id });
+    const status = await agent.request('export.status', { jobId: job.id });
+    if (status.error && FINAL.has(status.error.code)) throw fromWire(status.error);
+    return status;
   } catch (error) {
     if (error instanceof RehostError && (error.code === 'TIMEOUT' || !agent.open)) return undefined;
     throw error;

@@ -1,4 +1,4 @@
-import { toWire } from '../../api/errors.ts';
+import { RehostError, toWire } from '../../api/errors.ts';
 import { journalLayout } from '../../api/journal.ts';
 import { JOURNAL_SERIAL } from '../../api/transfer.ts';
 import type { JobContext } from '../context.ts';
@@ -51,5 +51,13 @@ async function check(context: JobContext): Promise<number> {
   while (!(await receiver.ask((peer) => peer.request('verify.replica', order, 60_000)))) {
     await pause(pauses.pollMs, signal);
   }
-  return (await watchReread(context)).checkedBytes;
+  const { checkedBytes, manifests } = await watchReread(context);
+  for (const { disk, sha256 } of job.manifests) {
+    if (manifests.find((one) => one.disk === disk)?.sha256 === sha256) continue;
+    throw new RehostError(
+      'MANIFEST_INVALID',
+      `The transfer VM compared disk '${disk}' with another list than the manifest's.`,
+    );
+  }
+  return checkedBytes;
 }

@@ -460,6 +460,11 @@ describe('partition tables', () => {
     'a GPT header with a flipped bit': (path) => patch(path, 512 + 40, Buffer.from([0x99])),
     'a GPT entry with a flipped bit': (path) => patch(path, 1024 + 60, Buffer.from([0x99])),
     'a GPT without its header': (path) => patch(path, 512, Buffer.alloc(512)),
+    // What looks like the disk's table is that of an array of which it is a part.
+    'the mark of an md array over the whole disk': (path) =>
+      patch(path, 64 * MIB - 8192, Buffer.from('fc4e2ba9', 'hex')),
+    'the mark of a firmware RAID over the whole disk': (path) =>
+      patch(path, 64 * MIB - 1024, Buffer.from('Intel Raid ISM Cfg Sig. ')),
   };
   for (const [name, damage] of Object.entries(broken)) {
     it(`frees nothing with ${name}`, () => {

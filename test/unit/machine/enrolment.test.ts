@@ -306,14 +306,17 @@ void test('enrolment: a machine that was booted again while a job works with it 
   assert.equal(enrolled.proof.approved, false);
   const newId = enrolled.proof.machineId;
   // Its own code is needed, as for every machine.
-  const wrong = await approve(again, newId, { code: '0000-0000' });
+  const wrong = await approve(again, newId, { code: '0000-0000', name: 'db' });
   assert.equal((wrong.json() as { code: string }).code, 'PAIRING_CODE_WRONG');
   // Other hardware is another machine, whatever it is called.
   const stranger = await enrol(port, identity.caPem, other, inventory({ uuid: 'other' }));
   const strange = await approve(again, stranger.proof.machineId, { code: await shownCode(other, identity.caDer) });
   assert.deepEqual((strange.json() as { id: string }).id, stranger.proof.machineId);
 
-  const answer = await approve(again, newId, { code: await shownCode(later, identity.caDer) });
+  // What firmware and disks say of themselves is no proof: the person says which machine it is.
+  const unnamed = await approve(again, newId, { code: await shownCode(later, identity.caDer) });
+  assert.match(unnamed.text, /REQUEST_INVALID.*looks like the machine 'db'/);
+  const answer = await approve(again, newId, { code: await shownCode(later, identity.caDer), name: 'db' });
   const { id, name, continues } = answer.json() as { id: string; name: string; continues: string };
   assert.deepEqual({ id, name, continues }, { id: machineId, name: 'db', continues: newId }, answer.text);
   const known = (await list(again)).find((machine) => machine.id === machineId);

@@ -33,26 +33,30 @@ void test('name-holder: a job that has not ended keeps the name, one that has do
   }
 });
 
-void test('name-holder: a machine continues only while a job works with it, offline, under its name or none, and alone', () => {
+void test('name-holder: a machine continues only while a job works with it, offline, under its name, and alone', () => {
   const found = (data: ReturnType<typeof stored>, name: string | undefined, facts = hardware, online = offline) =>
     machineToContinue(data, name, facts, online)?.id;
-  assert.equal(found(stored('copy'), undefined), HOLDER);
+  assert.throws(() => found(stored('copy'), undefined), {
+    code: 'REQUEST_INVALID',
+    message: /looks like the machine 'db'/,
+    next: /--name db/,
+  });
   assert.equal(found(stored('copy'), 'db'), HOLDER);
   assert.equal(found(stored('copy'), 'web'), undefined);
   assert.equal(
-    found(stored('copy'), undefined, hardware, () => true),
+    found(stored('copy'), 'db', hardware, () => true),
     undefined,
   );
-  assert.equal(found(stored('copy'), undefined, inventory({ uuid: 'u-2' })), undefined);
+  assert.equal(found(stored('copy'), 'db', inventory({ uuid: 'u-2' })), undefined);
   for (const state of ['done', 'failed', 'recheck', undefined] as const) {
-    assert.equal(found(stored(state), undefined), undefined, state);
+    assert.equal(found(stored(state), 'db'), undefined, state);
   }
   const two = stored('copy');
   const [machine] = two.machines;
   assert.ok(machine);
   two.machines.push({ ...machine, id: 'fedcba9876543210' });
   two.jobs.push(job('abcdef2', { state: 'copy', machineId: 'fedcba9876543210' }));
-  assert.equal(found(two, undefined), undefined);
+  assert.equal(found(two, 'db'), undefined);
 });
 
 void test('name-holder: a free name, and no name, replace nobody', () => {
