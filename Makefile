@@ -31,7 +31,7 @@ images: | node_modules/.rehost-lock ## build the transfer and agent images (cach
 test: ## everything: checks, unit, contract and integration tests, complete clones
 	@$(MAKE) --no-print-directory setup
 	@status=0; \
-	for group in 'check test-unit images' '--jobs=2 --output-sync=line test-real test-fuzz' test-clone; do \
+	for group in 'check test-unit images' '--jobs=2 test-real test-fuzz' test-clone; do \
 		$(MAKE) --no-print-directory --keep-going $$group || status=1; \
 	done; \
 	exit $$status

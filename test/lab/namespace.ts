@@ -57,9 +57,12 @@ export async function openLab(): Promise<Lab> {
   const dhcp = `${name}-dhcp`;
   const directory = join(tmpdir(), name);
   await mkdir(directory, { mode: 0o700 });
+  const children = new Set<ChildProcess>();
   const close = onExit(`lab ${name}`, async () => {
     await removeNamespace(lan);
     await removeNamespace(dhcp);
+    // One that was just started may not have been in its namespace yet when that was emptied.
+    await Promise.all([...children].map((child) => ended(child)));
     await rm(directory, { recursive: true, force: true });
   });
   try {
@@ -74,7 +77,12 @@ export async function openLab(): Promise<Lab> {
       bridge: LAB_BRIDGE,
       directory,
       exec: (argv, options) => run(inside(lan, argv), options),
-      spawn: (argv, options) => spawnInside(lan, argv, options),
+      spawn: (argv, options) => {
+        const child = spawnInside(lan, argv, options);
+        children.add(child);
+        child.once('close', () => children.delete(child));
+        return child;
+      },
       tap: async () => {
         taps += 1;
         const tap = `tap-lab${taps}`;
@@ -116,6 +124,14 @@ function spawnInside(namespace: string, argv: readonly string[], options: SpawnO
     env: { ...process.env, ...options.env },
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
   });
+}
+
+/** Kills a child that still lives, and waits for its end. One that could not be started has none. */
+async function ended(child: ChildProcess): Promise<void> {
+  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  const gone = new Promise((resolve) => child.once('exit', resolve));
+  child.kill('SIGKILL');
+  await gone;
 }
 
 /** Namespaces and folders of labs whose process is gone. */
