@@ -65,6 +65,12 @@ for (const kept of [false, true]) {
     assert.deepEqual([after.state, after.lastCheck?.ok], [job.state, false]);
     assert.match(after.lastCheck?.message ?? '', /^VERIFY_MISMATCH: /);
     assert.deepEqual(world.hypervisor.violations, []);
+    // A replica that is known to be damaged is nothing to go on with, whatever its size and time say.
+    if (kept)
+      await assert.rejects(world.engine.retry(job.id), {
+        code: 'REPLICA_CHANGED',
+        message: /A check of job \w+ has found its replica damaged/,
+      });
   });
 }
 
