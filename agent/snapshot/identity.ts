@@ -14,7 +14,7 @@ const ENDS_BYTES = 1024 * 1024;
 /** Of each partition: the superblocks of ext4 (1 KiB), xfs (0), NTFS (0) and btrfs (64 KiB), and LVM's metadata, lie in it, bytes. */
 const PARTITION_HEAD_BYTES = 128 * 1024;
 
-/** SHA-256, hex. A range that cannot be read takes part as unreadable: whether the job can live with it is decided by the copy. */
+/** SHA-256, hex, over serial, size, the disk's ends and the heads of its partitions and logical volumes. A range that cannot be read takes part as unreadable: whether the job can live with it is decided by the copy. */
 export function diskIdentity(source: StructureSource, serial: string): string {
   const { sizeBytes } = source;
   // A serial holds no newline: no two pairs of serial and size give the same text.
@@ -40,7 +40,9 @@ function add(hash: Hash, source: StructureSource, start: number, end: number): v
 /** None where the table cannot be read or does not hold together: the disk's ends are compared all the same. */
 function partitionsOf(source: StructureSource): { start: number; end: number }[] {
   try {
-    const { partitions } = readPartitions(source);
+    const { kind, partitions } = readPartitions(source);
+    // A physical volume may have the whole disk.
+    if (kind === 'none') return volumesOf(source, { start: 0, end: source.sizeBytes });
     return partitions.flatMap((partition) => [partition, ...volumesOf(source, partition)]);
   } catch (error) {
     if (error instanceof Inconsistent || error instanceof SysError) return [];
