@@ -4,6 +4,7 @@ import type { Job, JobProgress } from '../api/job.ts';
 import type { HypervisorHandle, JobDependencies } from './dependencies.ts';
 import type { JobLog } from './log.ts';
 import type { EnginePauses } from './pauses.ts';
+import type { TransferConsole } from './transfer-console.ts';
 
 export interface JobContext {
   /** The record; a handler changes it and calls save(). */
@@ -14,6 +15,7 @@ export interface JobContext {
   /** Fires when the job is cancelled or the orchestrator stops. */
   readonly signal: AbortSignal;
   readonly pauses: EnginePauses;
+  readonly transferConsole: TransferConsole;
   /** Signs manifests: Ed25519, private. */
   readonly manifestKey: KeyObject;
   /** 256 bits: the transfer token of the present attempt. */

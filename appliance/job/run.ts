@@ -10,6 +10,7 @@ import { manifestKey } from './manifest/signature.ts';
 import type { EnginePauses } from './pauses.ts';
 import { hasEnded, isRecheck, STATES } from './states.ts';
 import { type JobKeys, transferToken } from './token.ts';
+import { TransferConsole } from './transfer-console.ts';
 import { pause } from './wait.ts';
 
 /** A clean-up that fails is tried again: the hypervisor may be away for a while. Then the job ends and says what may be left. */
@@ -46,14 +47,17 @@ export interface RunParts {
 export class JobRun {
   readonly #job: Job;
   readonly #parts: RunParts;
+  readonly #transferConsole: TransferConsole;
 
   constructor(job: Job, parts: RunParts) {
     this.#job = job;
     this.#parts = parts;
+    this.#transferConsole = new TransferConsole(parts.log);
   }
 
   /** Until the job has ended or the orchestrator stops. `abort` is fired by a cancel. */
   async drive(abort: AbortController): Promise<void> {
+    await using _console = this.#transferConsole;
     const job = this.#job;
     const { deps, pauses, log, stop } = this.#parts;
     const { signal } = abort;
@@ -232,6 +236,7 @@ export class JobRun {
       log,
       signal,
       pauses,
+      transferConsole: this.#transferConsole,
       manifestKey: manifestKey(keys.manifest),
       token: () => transferToken(keys.transfer, job.id, job.attempts),
       save: () => this.#save(),

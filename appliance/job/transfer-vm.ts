@@ -2,7 +2,6 @@
 import { encodeConfigDisk } from '../api/config-disk.ts';
 import { CONFIG_DISK_BYTES } from '../api/transfer.ts';
 import type { ConsoleReader, DiskSpec } from '../hypervisor/driver.ts';
-import { follow } from './console-log.ts';
 import type { JobContext } from './context.ts';
 import { ensureTransferImage } from './images.ts';
 import { configVolume, transferVmName } from './names.ts';
@@ -50,19 +49,16 @@ export async function startTransferVm(context: JobContext, disks: DiskSpec[]): P
   await awaitReceiver(context, await driver.startVmWithConsole(name));
 }
 
-/** Waits for the receiver of a VM that was just started or met again; its console goes to the job's log meanwhile. */
+/** Waits for the receiver of a VM that was just started or met again; its console goes to the job's log from now on. */
 export async function awaitReceiver(context: JobContext, reader: ConsoleReader): Promise<void> {
-  const { job, deps, log, signal } = context;
-  await using _console = follow(
-    reader,
-    (bytes) => log.console('transfer', bytes),
-    (error) => log.error("the transfer VM's console broke", error),
-  );
+  const { job, deps, signal, transferConsole } = context;
+  await transferConsole.follow(reader);
   await deps.receivers.waitFor(job.id, RECEIVER_DEADLINE_MS, signal);
 }
 
 /** Ends the transfer VM and starts it with the same disks and a new enrolment secret. What is on them stays. */
 export async function restartTransferVm(context: JobContext, disks: DiskSpec[]): Promise<void> {
+  await context.transferConsole[Symbol.asyncDispose]();
   await context.hypervisor.driver.destroyVm(transferVmName(context.job.id));
   await writeConfigDisk(context);
   await startTransferVm(context, disks);

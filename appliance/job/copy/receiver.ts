@@ -1,5 +1,6 @@
 /** The receiver's end: is it there, and is its VM? */
 import { RehostError } from '../../api/errors.ts';
+import type { VmState } from '../../hypervisor/driver.ts';
 import type { JobContext } from '../context.ts';
 import type { ReceiverPeer } from '../dependencies.ts';
 import { transferVmName } from '../names.ts';
@@ -34,8 +35,8 @@ export class ReceiverWatch {
       const away = error instanceof RehostError && (error.code === 'TIMEOUT' || !receiver?.open);
       if (!away) throw error;
     }
-    if (!(await transferVmLives(this.#context)))
-      throw new RehostError('RECEIVER_LOST', 'The transfer VM does not run any more.');
+    const state = await transferVmState(this.#context);
+    if (!lives(state)) throw new RehostError('RECEIVER_LOST', `The transfer VM does not run any more: it is ${state}.`);
     const now = Date.now();
     this.#awaySince ??= now;
     if (now - this.#awaySince > pauses.receiverAwayMs) {
@@ -46,9 +47,12 @@ export class ReceiverWatch {
   }
 }
 
+async function transferVmState({ job, hypervisor }: JobContext): Promise<VmState> {
+  return await hypervisor.driver.vmState(transferVmName(job.id));
+}
+
 /** A VM that somebody suspended lives: it answers again when it goes on. */
-async function transferVmLives({ job, hypervisor }: JobContext): Promise<boolean> {
-  const state = await hypervisor.driver.vmState(transferVmName(job.id));
+function lives(state: VmState): boolean {
   return state === 'running' || state === 'paused';
 }
 
@@ -57,13 +61,14 @@ async function transferVmLives({ job, hypervisor }: JobContext): Promise<boolean
  * same replicas and journal. TRANSFER_VM_SILENT.
  */
 export async function receiverOf(context: JobContext, newVm: boolean): Promise<ReceiverPeer> {
-  const { job, deps, pauses, signal } = context;
+  const { job, deps, hypervisor, pauses, signal, transferConsole } = context;
   if (!newVm) {
     const deadline = Date.now() + pauses.receiverAwayMs;
     while (Date.now() <= deadline) {
       const receiver = deps.receivers.get(job.id);
+      if (!receiver && !lives(await transferVmState(context))) break;
+      transferConsole.ensure(hypervisor.driver, transferVmName(job.id));
       if (receiver) return receiver;
-      if (!(await transferVmLives(context))) break;
       await pause(pauses.pollMs, signal);
     }
   }

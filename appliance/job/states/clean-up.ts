@@ -9,10 +9,11 @@ import { LOCAL_CONFIG } from '../transfer-vm.ts';
  * so that a retry needs no second copy; a cancel removes them as well. Entered again: what is gone is gone.
  */
 export async function cleanUp(context: JobContext): Promise<void> {
-  const { job, deps, hypervisor, log } = context;
+  const { job, deps, hypervisor, log, transferConsole } = context;
   const { driver } = hypervisor;
   await releaseSource(context);
   log.drop(LOCAL_CONFIG);
+  await transferConsole[Symbol.asyncDispose]();
   const owned = await ownedByJob(driver, job.id);
   for (const vm of owned.vms) {
     await driver.destroyVm(vm.name);

@@ -35,6 +35,16 @@ void test('engine: a transfer VM that dies in the copy is started again, with a 
   assert.deepEqual([job.state, job.attempts, job.fruitless], ['done', 2, 0], job.error?.message);
   assert.deepEqual(resumed(job), ['8192']);
   assert.equal(new Set(world.fate.tokens.map(({ token }) => token)).size, 2);
+  assert.match(world.console(job.id), /receiver starts\r\nKernel panic - not syncing\r\nreceiver starts\r\n$/);
+});
+
+void test("engine: a transfer VM's last words are kept also when the orchestrator was started anew meanwhile", async (t) => {
+  const world = await open(t);
+  world.at('receiver.copy.status 2', 'after', () => world.kill());
+  world.at('receiver.copy.status 4', 'after', () => world.transferVmDies());
+  const job = await ended(world);
+  assert.equal(job.state, 'done', job.error?.message);
+  assert.match(world.console(job.id), /Kernel panic/);
 });
 
 void test('engine: a receiver that was started anew in its VM goes on in it', async (t) => {

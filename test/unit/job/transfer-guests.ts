@@ -79,9 +79,12 @@ export class TransferGuests {
     for (const { jobId } of this.#guests.values()) this.#switchboard.drop(jobId);
   }
 
-  /** Their VMs die. */
+  /** Their VMs die, as a kernel that panics does: with a last word. */
   die(): void {
-    for (const vm of [...this.#guests.keys()]) this.#hypervisor.crash(vm.name);
+    for (const vm of [...this.#guests.keys()]) {
+      for (const console of vm.consoles) console.say('Kernel panic - not syncing\r\n');
+      this.#hypervisor.crash(vm.name);
+    }
   }
 
   /** Their processes are started anew: they have the session key still, and nothing else. */

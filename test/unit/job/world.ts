@@ -3,7 +3,7 @@
  * call that the engine makes to the outside passes a point with a name, at which a test may fail it, cancel, or kill the engine.
  */
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -224,6 +224,11 @@ export class World {
 
   order(more: Partial<JobOrder> = {}): Promise<Job> {
     return this.engine.order({ machine: 'web', name: NAME, network: 'lan', ...more });
+  }
+
+  /** What the job has of its transfer VM's console. */
+  console(jobId: string): string {
+    return readFileSync(this.jobFile(jobId, 'transfer.console'), 'utf8');
   }
 
   /** Waits for the job's end, through restarts after a kill; answers what is durable. */
