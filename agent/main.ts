@@ -10,6 +10,7 @@ import { toWire } from '../appliance/api/errors.ts';
 import type { Inventory } from '../appliance/api/inventory.ts';
 import { ownAddresses, waitForAddress } from '../appliance/api/own-addresses.ts';
 import { pairingCode } from '../appliance/api/pairing.ts';
+import { CONNECTIONS_DEFAULT } from '../appliance/api/transfer.ts';
 import { fetchCa, type PinnedCa } from './boot-ca.ts';
 import { type BootParameters, parseBootParameters } from './boot-parameters.ts';
 import { Consoles, consolePaths } from './consoles.ts';
@@ -91,6 +92,7 @@ async function main(): Promise<void> {
   process.once('SIGTERM', () => stop.abort());
   process.once('SIGINT', () => stop.abort());
   let first = true;
+  let prepared = false;
   await stayConnected({
     signal: stop.signal,
     open: async () => {
@@ -106,6 +108,8 @@ async function main(): Promise<void> {
         accepted: (approved) => {
           established();
           complaint = '';
+          if (!prepared) void prepareThreads();
+          prepared = true;
           if (!approved) screen.remind();
           screen.line(
             approved
@@ -116,6 +120,10 @@ async function main(): Promise<void> {
       }),
     lost: complain,
   });
+}
+
+async function prepareThreads(): Promise<void> {
+  await (await import('./export/serve.ts')).prepareThreads(CONNECTIONS_DEFAULT);
 }
 
 function disks(): ReturnType<typeof blockDisks> {

@@ -27,8 +27,8 @@ const PROT_READ_WRITE = 1 | 2;
 const MAP_PRIVATE_ANONYMOUS = 0x02 | 0x20;
 const MAP_FAILED = -1;
 const MADV_HUGEPAGE = 14;
-/** Below this a huge page wastes more than it saves, bytes. */
-const HUGE_FROM_BYTES = 4 * 1024 * 1024;
+/** The size of a huge page on x86-64 and arm64, bytes: less memory than that is not made of one. */
+const HUGE_FROM_BYTES = 2 * 1024 * 1024;
 
 /**
  * One anonymous mapping, zeroed and page-aligned. The creator owns it and frees it; until then every thread of the process

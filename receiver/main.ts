@@ -9,6 +9,7 @@ import { RECEIVER_PATH } from '../appliance/api/control.ts';
 import { dial, stayConnected } from '../appliance/api/dial.ts';
 import { RehostError, toWire } from '../appliance/api/errors.ts';
 import { ownAddresses, waitForAddress } from '../appliance/api/own-addresses.ts';
+import { CONNECTIONS_DEFAULT } from '../appliance/api/transfer.ts';
 import { type FindDisk, findBySerial } from './block-serials.ts';
 import { readConfigDisk } from './config-disk.ts';
 import { ConvertJob } from './control/convert-job.ts';
@@ -63,12 +64,17 @@ async function main(): Promise<void> {
   const convert = new ConvertJob({
     find,
     log,
-    convert: async (request) => await (await import('./convert/convert.ts')).convertGuest(request),
+    convert: async (request) => {
+      // Their memory is the converter's programs'.
+      await (await import('./copy/thread.ts')).dropThreads();
+      return await (await import('./convert/convert.ts')).convertGuest(request);
+    },
   });
   const key = new SessionKey(flags.state, config.secret);
   const addresses = (): string[] => flags.address ?? ownAddresses().map(({ address }) => address);
   const handlers = receiverHandlers({ jobId, copy, convert, addresses });
   let said = '';
+  let prepared = false;
   await waitForAddress(NETWORK_DEADLINE_MS);
   await stayConnected({
     signal: stop.signal,
@@ -82,6 +88,8 @@ async function main(): Promise<void> {
           established();
           said = '';
           log('connected to the orchestrator');
+          if (!prepared) void prepareThreads();
+          prepared = true;
         },
       }),
     lost: (error) => {
@@ -96,6 +104,10 @@ async function main(): Promise<void> {
 
 async function readConfig(find: FindDisk): Promise<ConfigDisk> {
   return flags.config === undefined ? await readConfigDisk(find) : decodeConfigDisk(readFileSync(flags.config));
+}
+
+async function prepareThreads(): Promise<void> {
+  await (await import('./copy/thread.ts')).prepareThreads(CONNECTIONS_DEFAULT);
 }
 
 function finder(): FindDisk {

@@ -1,7 +1,8 @@
 /** Thread that reads the disks' allocation maps, once for all connections: minutes on large rotating disks. */
-import { parentPort, workerData } from 'node:worker_threads';
+import { parentPort } from 'node:worker_threads';
 import type { Allocation } from '../../appliance/api/control.ts';
 import { toWire } from '../../appliance/api/errors.ts';
+import { assignment } from '../../appliance/api/threads.ts';
 import { buildMap, fullMap } from './allocation/build.ts';
 import { AllocationMap } from './allocation/map.ts';
 import { DeviceSource } from './allocation/source.ts';
@@ -26,7 +27,7 @@ function mapDisk(disk: ExportDisk, index: number, allocation: Allocation): void 
 }
 
 try {
-  const { disks, allocation } = workerData as AllocationWork;
+  const { disks, allocation } = await assignment<AllocationWork>();
   disks.forEach((disk, index) => {
     mapDisk(disk, index, allocation);
   });

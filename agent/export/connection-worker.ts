@@ -2,8 +2,9 @@
  * Thread of one data connection: gets a connection, proves itself, serves it, and begins again until it is told to stop.
  * Every call blocks in slices, so that the order to stop is seen within a fraction of a second.
  */
-import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { parentPort, receiveMessageOnPort } from 'node:worker_threads';
 import { RehostError, toWire, type WireError } from '../../appliance/api/errors.ts';
+import { assignment } from '../../appliance/api/threads.ts';
 import { HANDSHAKE_DEADLINE_MS } from '../../appliance/api/transfer.ts';
 import { SysError } from '../../native/errors.ts';
 import {
@@ -38,7 +39,7 @@ let served = false;
 /** Thrown out of blocking calls when the session stops. */
 class Stopped extends Error {}
 
-const work = workerData as ConnectionWork;
+const work = await assignment<ConnectionWork>();
 const stop = new StopFlag(work.stop);
 const counters = new Counters(work.disks.length, work.counters);
 const manners = new MannerlyReads(new Manners(work.manners), (ms) => {

@@ -1,9 +1,9 @@
 /** An export session: the snapshot's disks, served over connections that the agent dials (or, for standard clients, accepts). */
-import { extname } from 'node:path';
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import type { AGENT_METHODS, Allocation, ReadManners, ResultOf } from '../../appliance/api/control.ts';
 import { fromWire, RehostError, toWire, type WireError } from '../../appliance/api/errors.ts';
 import { dataPsk } from '../../appliance/api/psk.ts';
+import { Threads } from '../../appliance/api/threads.ts';
 import { CONNECTIONS_MAX, TOKEN_BYTES } from '../../appliance/api/transfer.ts';
 import { closeSocket, listen } from '../../native/socket.ts';
 import { Manners } from './manners.ts';
@@ -23,8 +23,6 @@ import {
 const STOP_DEADLINE_MS = 10_000;
 /** A thread that died is started again after this, ms. */
 const RESTART_MS = 500;
-/** Room of a thread's new objects, MiB. V8's own 48 MiB are filled before it looks for any that are not needed any more. */
-const YOUNG_MIB = 2;
 
 export interface ExportBasics {
   jobId: string;
@@ -103,11 +101,11 @@ function checkOrder(order: ExportBasics): void {
   if (new Set(order.disks.map(({ disk }) => disk)).size !== order.disks.length) throw wrong('a disk is named twice');
 }
 
-function startWorker(name: string, workerData: unknown): Worker {
-  return new Worker(new URL(`./${name}-worker${extname(import.meta.filename)}`, import.meta.url), {
-    workerData,
-    resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MIB },
-  });
+const threads = new Threads(import.meta.filename);
+
+/** Loads the threads of an export before it is ordered; resolves when they are. */
+export async function prepareThreads(connections: number): Promise<void> {
+  await Promise.all([threads.prepare('connection', connections), threads.prepare('allocation', 1)]);
 }
 
 class Session implements ExportSession {
@@ -183,7 +181,7 @@ class Session implements ExportSession {
 
   #map(): Promise<AreaFound[]> {
     const work: AllocationWork = { disks: this.#order.disks, allocation: this.#order.allocation ?? 'used' };
-    const worker = startWorker('allocation', work);
+    const worker = threads.start('allocation', work);
     this.#workers.add(worker);
     this.#mapper = worker;
     const found: AreaFound[] = [];
@@ -218,7 +216,7 @@ class Session implements ExportSession {
       stop: this.#stop.shared,
       manners: this.#manners.shared,
     };
-    const worker = startWorker('connection', work);
+    const worker = threads.start('connection', work);
     this.#workers.add(worker);
     this.#servers.add(worker);
     let up = false;

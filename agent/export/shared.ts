@@ -72,7 +72,7 @@ export type Meeting =
   /** Takes connections from this listening socket, which stays the session's. */
   | { kind: 'accept'; listenFd: number };
 
-/** workerData of connection-worker.ts. */
+/** The work of connection-worker.ts. */
 export interface ConnectionWork {
   meeting: Meeting;
   identity: string;
@@ -101,7 +101,7 @@ export type ConnectionReport =
   /** No connection came about. */
   | { kind: 'failed'; error: WireError };
 
-/** workerData of allocation-worker.ts. */
+/** The work of allocation-worker.ts. */
 export interface AllocationWork {
   allocation: Allocation;
   disks: readonly ExportDisk[];

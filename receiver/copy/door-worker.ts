@@ -2,7 +2,8 @@
  * Thread that brings connections: takes those of the agent (or dials a standard server), leads each through TLS, and hands
  * over the ones that proved themselves. Who has no key holds one of HALF_OPEN_MAX places until the deadline, and nothing else.
  */
-import { parentPort, workerData } from 'node:worker_threads';
+import { parentPort } from 'node:worker_threads';
+import { assignment } from '../../appliance/api/threads.ts';
 import { HALF_OPEN_MAX, HANDSHAKE_DEADLINE_MS } from '../../appliance/api/transfer.ts';
 import { Memory } from '../../native/memory.ts';
 import { acceptOne, closeSocket, connect, makeBlocking, POLLIN, pollSockets, tune } from '../../native/socket.ts';
@@ -14,7 +15,7 @@ import { type DoorReport, type DoorWork, messageOf, SessionFlags, Stopped } from
 /** A dialled server that does not answer is tried again after this, ms. */
 const REDIAL_MS = 500;
 
-const work = workerData as DoorWork;
+const work = await assignment<DoorWork>();
 const flags = new SessionFlags(work.flags);
 const scratch = new Memory(4096);
 const tls = work.security === 'none' ? undefined : new TlsContext('client', work.security);

@@ -1,7 +1,8 @@
 /** Thread of one data connection of the receiver. It does what the session tells it, one command after the other, blocking. */
-import { parentPort, workerData } from 'node:worker_threads';
+import { parentPort } from 'node:worker_threads';
 import { RehostError, toWire } from '../../appliance/api/errors.ts';
 import { REHOST_HASH_BYTES } from '../../appliance/api/nbd.ts';
+import { assignment } from '../../appliance/api/threads.ts';
 import { BLOCK_BYTES, HANDSHAKE_DEADLINE_MS } from '../../appliance/api/transfer.ts';
 import { SysError } from '../../native/errors.ts';
 import { Memory } from '../../native/memory.ts';
@@ -44,7 +45,7 @@ interface Connection {
   counted: number;
 }
 
-const work = workerData as PullWork;
+const work = await assignment<PullWork>();
 const flags = new SessionFlags(work.flags);
 const scratch = new Memory(SCRATCH_BYTES);
 const pace = new Pace(work.pace);

@@ -90,7 +90,7 @@ export type Meeting =
   /** The agent dials us. The listening socket stays the session's. */
   { kind: 'listen'; fd: number } | { kind: 'dial'; host: string; port: number; connections: number };
 
-/** workerData of door-worker.ts. */
+/** The work of door-worker.ts. */
 export interface DoorWork {
   meeting: Meeting;
   security: PskCredentials | 'none';
@@ -111,7 +111,7 @@ export interface DiskWork {
   sizeBytes: number;
 }
 
-/** workerData of pull-worker.ts. */
+/** The work of pull-worker.ts. */
 export interface PullWork {
   /** 1 to 8; marks the blocks that this thread has. */
   worker: number;
@@ -121,7 +121,7 @@ export interface PullWork {
   onReadError: OnReadError;
 }
 
-/** workerData of target-worker.ts: one for each disk. */
+/** The work of target-worker.ts: one for each disk. */
 export interface TargetWork {
   /** Index among the session's disks. */
   disk: number;

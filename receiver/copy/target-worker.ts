@@ -1,6 +1,7 @@
 /** Thread for what one disk's target needs beside the blocks: zeros outside of them, flushes, and the journal of what these cover. */
-import { parentPort, workerData } from 'node:worker_threads';
+import { parentPort } from 'node:worker_threads';
 import { RehostError, toWire } from '../../appliance/api/errors.ts';
+import { assignment } from '../../appliance/api/threads.ts';
 import { openTarget } from '../target/open.ts';
 import type { TargetSpec } from '../target/target.ts';
 import { Board } from './board.ts';
@@ -20,7 +21,7 @@ import {
 /** One call zeroes at most this, so that the order to stop is seen between two, bytes. */
 const ZERO_STEP_BYTES = 1024 ** 3;
 
-const work = workerData as TargetWork;
+const work = await assignment<TargetWork>();
 const flags = new SessionFlags(work.flags);
 const pace = new Pace(work.pace);
 const target = patient(work.target);

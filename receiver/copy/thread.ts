@@ -1,14 +1,23 @@
 /** A worker thread of this folder, typed by what it is told, with an end that is waited for. */
-import { extname } from 'node:path';
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
+import { Threads } from '../../appliance/api/threads.ts';
 
 /** After the order to end a thread has this long before it is terminated, ms. */
 const END_DEADLINE_MS = 10_000;
 /** A terminated thread that is not gone after this hangs in a system call, and nothing ends it but the storage's answer, ms. */
 const TERMINATE_DEADLINE_MS = 5_000;
 
-/** What a thread of this folder makes in the JS heap is small and short-lived; V8 would let it grow to 16 MiB and more before it looks. */
-const YOUNG_MIB = 2;
+const threads = new Threads(import.meta.filename);
+
+/** Loads the threads of a copy of one disk before it is ordered; resolves when they are. */
+export async function prepareThreads(connections: number): Promise<void> {
+  await Promise.all([threads.prepare('pull', connections), threads.prepare('door', 1), threads.prepare('target', 1)]);
+}
+
+/** Ends those that nobody has taken. */
+export function dropThreads(): Promise<void> {
+  return threads.drop();
+}
 
 export class Thread<Command> {
   readonly #worker: Worker;
@@ -16,10 +25,9 @@ export class Thread<Command> {
   readonly gone: Promise<void>;
   #giveUp: () => void = () => {};
 
-  /** Starts `NAME-worker`. `died` is called when it throws; a thread that ends by itself is no failure. */
-  constructor(name: string, workerData: unknown, heard: (message: unknown) => void, died: (error: Error) => void) {
-    const url = new URL(`./${name}-worker${extname(import.meta.filename)}`, import.meta.url);
-    this.#worker = new Worker(url, { workerData, resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MIB } });
+  /** Starts `NAME-worker` with this work. `died` is called when it throws; a thread that ends by itself is no failure. */
+  constructor(name: string, work: unknown, heard: (message: unknown) => void, died: (error: Error) => void) {
+    this.#worker = threads.start(name, work);
     this.#worker.on('message', heard);
     this.#worker.on('error', (error) => died(error instanceof Error ? error : new Error(String(error))));
     this.gone = new Promise((resolve) => {

@@ -4,7 +4,7 @@ import type { TargetSpec } from '../target/target.ts';
 import type { PaceShared } from './pace.ts';
 import type { Plan } from './plan.ts';
 
-/** workerData of verify-worker.ts. */
+/** The work of verify-worker.ts. */
 export interface VerifyWork {
   disks: readonly { disk: string; target: TargetSpec; plan: Plan }[];
   /** Of `threads`, this is number `thread`: it audits every so manieth part of what lies outside of the blocks. */

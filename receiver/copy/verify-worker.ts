@@ -1,7 +1,8 @@
 /** Thread that reads blocks back and compares their hashes. It shares the blocks with others and ends when none is left. */
-import { parentPort, workerData } from 'node:worker_threads';
+import { parentPort } from 'node:worker_threads';
 import { RehostError, toWire } from '../../appliance/api/errors.ts';
 import { REHOST_HASH_BYTES } from '../../appliance/api/nbd.ts';
+import { assignment } from '../../appliance/api/threads.ts';
 import { BLOCK_BYTES } from '../../appliance/api/transfer.ts';
 import { isZero } from '../../native/bytes.ts';
 import { Memory } from '../../native/memory.ts';
@@ -16,7 +17,7 @@ import { VerifyCounters, type VerifyReport, type VerifyWork } from './verify-sha
 /** Holes are shared out among the threads in parts of this; where they are not read in full, each part gives one sample, bytes. */
 const PART_BYTES = 64 * 1024 * 1024;
 
-const work = workerData as VerifyWork;
+const work = await assignment<VerifyWork>();
 const flags = new SessionFlags(work.flags);
 const pace = new Pace(work.pace);
 const counters = new VerifyCounters(work.disks.length, work.counters);

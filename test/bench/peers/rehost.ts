@@ -142,8 +142,8 @@ function is<Kind extends SideReport['kind']>(
   return report.kind === kind;
 }
 
-/** As the images start it (iso/lib/overlay/usr/lib/rehost/boot.sh). */
-const NODE_FLAGS = ['--max-semi-space-size=1'];
+/** As the images start them (iso/lib/overlay/usr/lib/rehost/boot.sh, iso/transfer/overlay/init). */
+const NODE_FLAGS = { source: ['--max-semi-space-size=1'], sink: ['--max-semi-space-size=1', '--no-opt'] };
 
 let bundles: Promise<{ source: string; sink: string }> | undefined;
 
@@ -152,7 +152,7 @@ function startSide(trial: Trial, name: 'source', where: Side): Promise<Remote<So
 async function startSide(trial: Trial, name: SideName, where: Side): Promise<Remote<SinkOrder> | Remote<SourceOrder>> {
   bundles ??= bundleSides();
   const program = (await bundles)[name];
-  const child = trial.start(name, where, [process.execPath, ...NODE_FLAGS, program], {
+  const child = trial.start(name, where, [process.execPath, ...NODE_FLAGS[name], program], {
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     env: { ...process.env, MALLOC_ARENA_MAX: '1' },
   });

@@ -11,7 +11,7 @@ export type SourceOrder =
 export type SinkOrder = { kind: 'copy'; options: CopyOptions } | { kind: 'pull'; options: PullOptions };
 
 export type SideReport =
-  /** The program is loaded. */
+  /** The program and its threads are loaded. */
   | { kind: 'ready' }
   | { kind: 'listening'; port: number }
   /** The copy is done and flushed. */

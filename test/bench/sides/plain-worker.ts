@@ -1,17 +1,17 @@
 /** Thread of the server without TLS: accepts one connection after the other and serves it to its end. */
-import { workerData } from 'node:worker_threads';
 import { fullMap } from '../../../agent/export/allocation/build.ts';
 import { AllocationMap } from '../../../agent/export/allocation/map.ts';
 import { MessageIo } from '../../../agent/export/io.ts';
 import { negotiate } from '../../../agent/export/negotiate.ts';
 import { openDisk } from '../../../agent/export/open-disk.ts';
 import { Transmission } from '../../../agent/export/transmit.ts';
+import { assignment } from '../../../appliance/api/threads.ts';
 import { acceptOne, makeBlocking, PlainStream, POLLIN, pollSockets, tune } from '../../../native/socket.ts';
 import { Patience, SLICE_MS, StreamError } from '../../../native/stream.ts';
 import { AlreadySecured } from './already-secured.ts';
 import type { PlainWork } from './serve-plain.ts';
 
-const work = workerData as PlainWork;
+const work = await assignment<PlainWork>();
 const { disk, path, sizeBytes } = work;
 const patience = new Patience(30_000, () => {});
 

@@ -9,8 +9,8 @@ export function failed(error: unknown): void {
   report({ kind: 'failed', message: error instanceof Error ? error.message : String(error) });
 }
 
-/** Obeys the bench's orders, and ends when the bench is gone. */
-export function obey<Order>(act: (order: Order) => void): void {
+/** Obeys the bench's orders once its threads are loaded, and ends when the bench is gone. */
+export function obey<Order>(loaded: Promise<void>, act: (order: Order) => void): void {
   process.on('message', (order: Order) => {
     try {
       act(order);
@@ -19,5 +19,5 @@ export function obey<Order>(act: (order: Order) => void): void {
     }
   });
   process.on('disconnect', () => process.exit(0));
-  report({ kind: 'ready' });
+  loaded.then(() => report({ kind: 'ready' }), failed);
 }

@@ -1,10 +1,12 @@
 /** The receiver in a process of its own, told by messages what to copy. */
+import { CONNECTIONS_DEFAULT } from '../../../appliance/api/transfer.ts';
 import { type CopySession, startCopy, startPull } from '../../../receiver/copy/copy.ts';
+import { prepareThreads } from '../../../receiver/copy/thread.ts';
 import type { SinkOrder } from './orders.ts';
 import { failed, obey, report } from './report.ts';
 
 /** How often the copy's own status is looked at, ms. */
-const LOOK_MS = 10;
+const LOOK_MS = 2;
 
 function follow(session: CopySession): void {
   report({ kind: 'listening', port: session.port });
@@ -18,4 +20,6 @@ function follow(session: CopySession): void {
   session.finished.then(() => report({ kind: 'closed' }), failed);
 }
 
-obey<SinkOrder>((order) => follow(order.kind === 'copy' ? startCopy(order.options) : startPull(order.options)));
+obey<SinkOrder>(prepareThreads(CONNECTIONS_DEFAULT), (order) =>
+  follow(order.kind === 'copy' ? startCopy(order.options) : startPull(order.options)),
+);

@@ -82,7 +82,8 @@ supervise() {
 		started=$(cut -d. -f1 /proc/uptime)
 		# One arena for all threads of the C library's allocator: each of them would keep a few MiB of its own. And a small
 		# nursery: what these programs make in the JS heap is little, and V8 would keep up to 48 MiB of it unswept.
-		MALLOC_ARENA_MAX=1 node --max-semi-space-size=1 /usr/lib/rehost/main.mjs
+		# shellcheck disable=SC2086 # a list of words
+		MALLOC_ARENA_MAX=1 node --max-semi-space-size=1 ${NODE_FLAGS:-} /usr/lib/rehost/main.mjs
 		code=$?
 		ran=$(($(cut -d. -f1 /proc/uptime) - started))
 		[ "$ran" -ge "$RESTART_WELL" ] && wait=0
