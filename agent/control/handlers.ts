@@ -25,14 +25,15 @@ export function agentHandlers(parts: HandlerParts): Handlers<typeof AGENT_METHOD
       return {};
     },
     inventory: () => parts.inventory(),
-    'snapshot.create': async ({ jobId, disks }) => {
+    'snapshot.create': async ({ jobId, disks, identities }) => {
       const isNew = !jobs.active.includes(jobId);
-      const snapshot = await jobs.snapshot(jobId, disks);
-      if (isNew) say(`Job ${jobId}: snapshot '${snapshot.provider}' of ${disks.join(', ')}; disks are only read.`);
+      const snapshot = await jobs.snapshot(jobId, disks, identities);
+      const paths = snapshot.disks.map(({ path }) => path).join(', ');
+      if (isNew) say(`Job ${jobId}: snapshot '${snapshot.provider}' of ${paths}; disks are only read.`);
       return {
         provider: snapshot.provider,
         timestamp: snapshot.timestamp,
-        disks: snapshot.disks.map(({ disk, sizeBytes, identity }) => ({ disk, sizeBytes, identity })),
+        disks: snapshot.disks.map(({ disk, path, sizeBytes, identity }) => ({ disk, path, sizeBytes, identity })),
       };
     },
     'snapshot.release': async ({ jobId }) => {

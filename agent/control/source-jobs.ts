@@ -4,7 +4,7 @@ import type { ReadManners } from '../../appliance/api/control.ts';
 import { RehostError } from '../../appliance/api/errors.ts';
 import { TOKEN_BYTES } from '../../appliance/api/transfer.ts';
 import type { ExportOptions, ExportSession, ExportStatus } from '../export/serve.ts';
-import type { Snapshot, SnapshotProvider } from '../snapshot/provider.ts';
+import type { DiskIdentities, Snapshot, SnapshotProvider } from '../snapshot/provider.ts';
 
 /** Loaded when they are first needed: neither is before a job comes. */
 export interface SourceParts {
@@ -41,15 +41,15 @@ export class SourceJobs {
     this.#parts = parts;
   }
 
-  /** The job's snapshot, taken at the first call. SNAPSHOT_REFUSED; REQUEST_INVALID when the job has one of other disks. */
-  async snapshot(jobId: string, disks: readonly string[]): Promise<Snapshot> {
+  /** The job's snapshot, taken at the first call; `identities` as for its provider. SNAPSHOT_REFUSED; REQUEST_INVALID when the job has one of other disks. */
+  async snapshot(jobId: string, disks: readonly string[], identities?: DiskIdentities): Promise<Snapshot> {
     const names = [...new Set(disks)].sort();
     const present = this.#jobs.get(jobId);
     if (present) {
       if (present.disks === names.join(' ')) return await present.snapshot;
       throw new RehostError('REQUEST_INVALID', `Job '${jobId}' has a snapshot of other disks (${present.disks}).`);
     }
-    const snapshot = this.#parts.provider().then((provider) => provider.create(names));
+    const snapshot = this.#parts.provider().then((provider) => provider.create(names, identities));
     const job: SourceJob = { disks: names.join(' '), snapshot, exporting: undefined };
     this.#jobs.set(jobId, job);
     try {

@@ -5,11 +5,10 @@
 import { closeSync, constants, openSync } from 'node:fs';
 import { RehostError } from '../../appliance/api/errors.ts';
 import { BlockDevice } from '../../native/block.ts';
-import { DeviceSource } from '../export/allocation/source.ts';
 import type { BlockDisk } from '../inventory/block-devices.ts';
-import { diskIdentity } from './identity.ts';
+import { devicePath, findDisks, identityAt } from './find-disks.ts';
 import { findUse } from './in-use.ts';
-import type { Snapshot, SnapshotDisk, SnapshotProvider } from './provider.ts';
+import type { DiskIdentities, Snapshot, SnapshotDisk, SnapshotProvider } from './provider.ts';
 import { protectDisks } from './read-only.ts';
 
 interface Claim extends SnapshotDisk {
@@ -30,12 +29,12 @@ export function offlineProvider(known: () => readonly BlockDisk[]): SnapshotProv
       return Promise.resolve(undefined);
     },
     // Asynchronous, so that a refusal is a rejection.
-    async create(disks) {
+    async create(disks, earlier = {}) {
       const present = known();
-      const claims = claimAll(present, disks);
+      const claims = claimAll(present, disks, earlier);
       try {
         // Those that were plugged in after the agent's start are not marked yet.
-        protectDisks(present.filter((disk) => disks.includes(disk.name)));
+        protectDisks(present.filter(({ name }) => claims.some(({ path }) => path === devicePath(name))));
       } catch (error) {
         release(claims);
         throw error;
@@ -46,15 +45,16 @@ export function offlineProvider(known: () => readonly BlockDisk[]): SnapshotProv
 }
 
 /** All of them or, with SNAPSHOT_REFUSED or SOURCE_READ_FAILED, none. */
-function claimAll(known: readonly BlockDisk[], disks: readonly string[]): Claim[] {
+function claimAll(known: readonly BlockDisk[], disks: readonly string[], earlier: DiskIdentities = {}): Claim[] {
   const claims: Claim[] = [];
+  const found = findDisks(known, disks, earlier);
   try {
     for (const name of disks) {
       // Before any path is made of the name.
-      const disk = known.find((each) => each.name === name);
-      const reason = disk ? findUse(name) : `this machine has no disk '${name}'`;
+      const disk = found.get(name);
+      const reason = disk ? findUse(disk.name) : `this machine has no disk '${name}'`;
       if (!disk || reason !== undefined) throw new RehostError('SNAPSHOT_REFUSED', `No snapshot: ${reason}.`);
-      claims.push(claim(disk));
+      claims.push(claim(name, disk));
     }
     return claims;
   } catch (error) {
@@ -81,29 +81,21 @@ function offlineSnapshot(claims: Claim[]): Snapshot {
 }
 
 /** Opens the disk for reading and claims it: the kernel refuses this while the disk or a partition of it is mounted or held. */
-function claim({ name: disk, serial }: BlockDisk): Claim {
-  const path = `/dev/${disk}`;
+function claim(disk: string, { name, serial }: BlockDisk): Claim {
+  const path = devicePath(name);
   let fd: number;
   try {
     fd = openSync(path, constants.O_RDONLY | constants.O_EXCL);
   } catch (cause) {
     const busy = (cause as NodeJS.ErrnoException).code === 'EBUSY';
     const why = busy ? 'something on this machine or another job holds it' : (cause as Error).message;
-    throw new RehostError('SNAPSHOT_REFUSED', `No snapshot: disk '${disk}' cannot be claimed (${why}).`, { cause });
+    throw new RehostError('SNAPSHOT_REFUSED', `No snapshot: disk '${name}' cannot be claimed (${why}).`, { cause });
   }
   try {
-    const device = BlockDevice.open(path, { write: false, direct: true });
-    const { sizeBytes } = device;
-    const source = new DeviceSource(device, sizeBytes);
-    try {
-      return { disk, path, sizeBytes, identity: diskIdentity(source, serial), fd };
-    } finally {
-      source.free();
-      device.close();
-    }
+    return { disk, path, ...identityAt(path, serial), fd };
   } catch (cause) {
     closeSync(fd);
-    throw new RehostError('SOURCE_READ_FAILED', `Disk '${disk}' cannot be read: ${(cause as Error).message}.`, {
+    throw new RehostError('SOURCE_READ_FAILED', `Disk '${name}' cannot be read: ${(cause as Error).message}.`, {
       cause,
     });
   }

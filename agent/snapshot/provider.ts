@@ -2,13 +2,17 @@
 import type { BlockDevice } from '../../native/block.ts';
 
 export interface SnapshotDisk {
-  /** Kernel name, for example `sda`; also the NBD export's name. */
+  /** The name by which it was asked for, for example `sda`; also the NBD export's name. */
   disk: string;
+  /** Where the kernel has it, mostly under the same name. */
   path: string;
   sizeBytes: number;
-  /** SHA-256, hex, over serial, size and the first MiB. */
+  /** See `diskIdentity`. */
   identity: string;
 }
+
+/** By the disks' names: how they showed themselves in an earlier life of this machine. */
+export type DiskIdentities = Readonly<Record<string, string>>;
 
 export interface Snapshot {
   readonly provider: string;
@@ -25,6 +29,9 @@ export interface SnapshotProvider {
   readonly name: string;
   /** Undefined when it can, else the reason why it cannot, for a person. */
   canSnapshot(disks: readonly string[]): Promise<string | undefined>;
-  /** SNAPSHOT_REFUSED with the reason when it cannot. */
-  create(disks: readonly string[]): Promise<Snapshot>;
+  /**
+   * SNAPSHOT_REFUSED with the reason when it cannot. A disk that `earlier` has and that is not under its name any more is found by its
+   * identity; one that is nowhere is the one of that name, whose own identity then tells that it is another.
+   */
+  create(disks: readonly string[], earlier?: DiskIdentities): Promise<Snapshot>;
 }

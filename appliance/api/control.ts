@@ -121,9 +121,16 @@ export const AGENT_METHODS = {
   approved: { params: Type.Object({ name: Type.String({ maxLength: 256 }) }), result: Empty },
   /** The inventory, made anew. */
   inventory: { params: Empty, result: Inventory },
-  /** Takes a snapshot of all named disks, consistent over all of them. The same job id answers the same snapshot. */
+  /**
+   * Takes a snapshot of all named disks, consistent over all of them. The same job id answers the same snapshot. A kernel names disks as
+   * it finds them: where `identities` has a disk's earlier identity, it is looked for under other names too, and keeps the job's.
+   */
   'snapshot.create': {
-    params: Type.Object({ jobId: JobId, disks: Type.Array(DiskName, { minItems: 1 }) }),
+    params: Type.Object({
+      jobId: JobId,
+      disks: Type.Array(DiskName, { minItems: 1 }),
+      identities: Type.Optional(Type.Record(DiskName, Type.String({ pattern: '^[0-9a-f]{64}$' }))),
+    }),
     result: Type.Object({
       provider: Type.String(),
       /** The instant, ISO 8601 UTC. */
@@ -131,6 +138,8 @@ export const AGENT_METHODS = {
       disks: Type.Array(
         Type.Object({
           disk: DiskName,
+          /** Where the kernel has it now. */
+          path: Type.String({ maxLength: 256 }),
           sizeBytes: Bytes,
           /**
            * SHA-256, hex, over serial, size, the disk's first and last MiB and the first 128 KiB of every partition (partition

@@ -42,11 +42,10 @@ async function agentOf(context: JobContext): Promise<AgentPeer> {
 export async function takeSnapshot(context: JobContext): Promise<void> {
   const { job } = context;
   const agent = await agentOf(context);
-  const snapshot = await agent.request(
-    'snapshot.create',
-    { jobId: job.id, disks: job.disks.map((disk) => disk.disk) },
-    SNAPSHOT_DEADLINE_MS,
-  );
+  const disks = job.disks.map(({ disk }) => disk);
+  const known = job.disks.flatMap(({ disk, identity }) => (identity === null ? [] : [[disk, identity]]));
+  const identities = Object.fromEntries(known) as Record<string, string>;
+  const snapshot = await agent.request('snapshot.create', { jobId: job.id, disks, identities }, SNAPSHOT_DEADLINE_MS);
   for (const disk of job.disks) {
     const found = snapshot.disks.find((candidate) => candidate.disk === disk.disk);
     if (!found) throw new RehostError('PROTOCOL_VIOLATION', `The agent's snapshot has no disk '${disk.disk}'.`);
@@ -60,6 +59,7 @@ export async function takeSnapshot(context: JobContext): Promise<void> {
       throw new RehostError('SOURCE_CHANGED', `Disk '${disk.disk}' is not as it was when the job began.`);
     }
     disk.identity = found.identity;
+    if (found.path !== `/dev/${disk.disk}`) context.log.line(`disk '${disk.disk}' is ${found.path} by now`);
   }
   job.snapshot = snapshot.timestamp;
   await context.save();

@@ -79,6 +79,61 @@ export function snapshotContract(subject: Subject): void {
     assert.notEqual(await identityOf(disk(t, content(4))), identity);
   });
 
+  void test(`snapshot ${name}: disks that the kernel named otherwise are found by their identity, and keep the job's names`, async (t) => {
+    const [a, b, other] = [disk(t, content(20)), disk(t, content(21)), disk(t, content(22))];
+    const disks = [a, b, other];
+    const before = [a.name, b.name];
+    const first = await provider(disks).create(before);
+    await first.release();
+    const [idA = '', idB = ''] = first.disks.map(({ identity }) => identity);
+    // a and b have changed places; then b has the name of a disk that is not there any more.
+    const swapped = await provider(disks).create(before, { [a.name]: idB, [b.name]: idA });
+    assert.deepEqual(
+      swapped.disks.map(({ disk: each, path, identity }) => [each, path, identity]),
+      [
+        [a.name, `/dev/${b.name}`, idB],
+        [b.name, `/dev/${a.name}`, idA],
+      ],
+    );
+    const device = swapped.open(a.name);
+    const memory = new Memory(2 * MIB);
+    try {
+      device.preadFull(memory.address, 2 * MIB, 0);
+      assert.ok(content(21).equals(memory.bytes));
+    } finally {
+      device.close();
+      memory.free();
+      await swapped.release();
+    }
+    const moved = await provider([other, b]).create([a.name], { [a.name]: idB });
+    await moved.release();
+    assert.deepEqual(
+      moved.disks.map(({ disk: each, path }) => [each, path]),
+      [[a.name, `/dev/${b.name}`]],
+    );
+  });
+
+  void test(`snapshot ${name}: disks of one identity keep their names, and one that is nowhere is the one of its name`, async (t) => {
+    const blank = Buffer.alloc(2 * MIB);
+    const twins = [disk(t, blank), disk(t, blank)].map((each) => ({ ...each, serial: '' }));
+    const names = twins.map((each) => each.name);
+    const first = await provider(twins).create(names);
+    await first.release();
+    const earlier = Object.fromEntries(first.disks.map(({ disk: each, identity }) => [each, identity]));
+    assert.equal(new Set(Object.values(earlier)).size, 1);
+    const again = await provider(twins.toReversed()).create(names, earlier);
+    await again.release();
+    assert.deepEqual(again.disks, first.disks);
+    const lost = await provider(twins).create(names, { [names[1] ?? '']: 'f'.repeat(64) });
+    await lost.release();
+    assert.deepEqual(lost.disks, first.disks);
+    // One of them went away, and its name with it: the other one is not taken for both.
+    await assert.rejects(provider(twins.slice(0, 1)).create(names, earlier), {
+      code: 'SNAPSHOT_REFUSED',
+      message: /no disk/,
+    });
+  });
+
   void test(`snapshot ${name}: a name that this machine does not have is refused, and never becomes a path`, async (t) => {
     const known = disk(t, content(5));
     for (const wrong of ['nosuchdisk', '../etc/passwd', '']) {

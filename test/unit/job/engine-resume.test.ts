@@ -1,5 +1,6 @@
 /** Ends of a copy go away and come back, or do not. */
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { type TestContext, test } from 'node:test';
 import { RehostError } from '../../../appliance/api/errors.ts';
 import type { Job } from '../../../appliance/api/job.ts';
@@ -149,6 +150,17 @@ void test('engine: a source machine that was booted again goes on with a new tok
   assert.deepEqual([job.state, job.attempts], ['done', 2], job.error?.message);
   assert.deepEqual(resumed(job), ['8192']);
   assert.equal(world.points.filter(({ kind }) => kind === 'agent.snapshot.create').length, 2);
+});
+
+void test('engine: a source whose kernel names its disks otherwise after a reboot goes on', async (t) => {
+  const world = await open(t);
+  world.at('receiver.copy.status 3', 'after', () => {
+    world.source.renamed = true;
+    world.agentReboots();
+  });
+  const job = await ended(world);
+  assert.deepEqual([job.state, job.attempts], ['done', 2], job.error?.message);
+  assert.match(await readFile(world.log(job.id).path, 'utf8'), /disk 'sda' is \/dev\/was-sda by now/);
 });
 
 void test('engine: a source machine whose disk changed meanwhile is not copied further', async (t) => {

@@ -14,6 +14,8 @@ export class SourceEnd {
   manners: ParamsOf<typeof AGENT_METHODS, 'export.tune'>['manners'] | undefined;
   /** What the disks' identities are made of besides their names: another text is another disk. */
   content = 'as it was';
+  /** The kernel has given the disks' names to others since the first snapshot. */
+  renamed = false;
   readonly #spent = new Set<string>();
   readonly #inventory: Inventory;
 
@@ -33,7 +35,7 @@ export class SourceEnd {
     return {
       approved: () => ({}),
       inventory: () => this.#inventory,
-      'snapshot.create': ({ jobId, disks }) => this.#snapshot(jobId, disks),
+      'snapshot.create': ({ jobId, disks, identities = {} }) => this.#snapshot(jobId, disks, identities),
       'snapshot.release': ({ jobId }) => {
         if (this.exports.has(jobId)) throw new RehostError('REQUEST_INVALID', 'The snapshot is being served.');
         this.snapshots.delete(jobId);
@@ -79,16 +81,28 @@ export class SourceEnd {
     if (!this.snapshots.has(jobId)) throw new RehostError('JOB_UNKNOWN', 'Nothing is held for this job.');
   }
 
-  #snapshot(jobId: string, disks: string[]): ResultOf<typeof AGENT_METHODS, 'snapshot.create'> {
+  #snapshot(
+    jobId: string,
+    disks: string[],
+    earlier: Record<string, string>,
+  ): ResultOf<typeof AGENT_METHODS, 'snapshot.create'> {
     this.snapshots.add(jobId);
     return {
       provider: 'offline',
       timestamp: '2026-01-02T03:04:05.000Z',
-      disks: disks.map((disk) => ({
-        disk,
-        sizeBytes: this.#inventory.disks.find(({ name }) => name === disk)?.sizeBytes ?? 0,
-        identity: createHash('sha256').update(`${disk} ${this.content}`).digest('hex'),
-      })),
+      disks: disks.map((disk) => {
+        const identity = identityOf(disk, this.content);
+        const sizeBytes = this.#inventory.disks.find(({ name }) => name === disk)?.sizeBytes ?? 0;
+        if (!this.renamed) return { disk, path: `/dev/${disk}`, sizeBytes, identity };
+        // Another disk has the name by now; this one is found only by what it is.
+        return earlier[disk] === identity
+          ? { disk, path: `/dev/was-${disk}`, sizeBytes, identity }
+          : { disk, path: `/dev/${disk}`, sizeBytes, identity: identityOf('other', this.content) };
+      }),
     };
   }
+}
+
+function identityOf(disk: string, content: string): string {
+  return createHash('sha256').update(`${disk} ${content}`).digest('hex');
 }
