@@ -11,6 +11,8 @@ import { Inconsistent, type StructureSource } from '../export/allocation/source.
 
 /** Of the disk's start and end, where both partition tables are, bytes. */
 const ENDS_BYTES = 1024 * 1024;
+/** Read at once: a bad sector hides no more than this, bytes. */
+const WINDOW_BYTES = 64 * 1024;
 /** Of each partition: the superblocks of ext4 (1 KiB), xfs (0), NTFS (0) and btrfs (64 KiB), and LVM's metadata, lie in it, bytes. */
 const PARTITION_HEAD_BYTES = 128 * 1024;
 
@@ -29,11 +31,13 @@ export function diskIdentity(source: StructureSource, serial: string): string {
 
 function add(hash: Hash, source: StructureSource, start: number, end: number): void {
   hash.update(`${start}-${end}\n`);
-  try {
-    hash.update(source.read(start, end - start));
-  } catch (error) {
-    if (!(error instanceof SysError)) throw error;
-    hash.update('unreadable\n');
+  for (let at = start; at < end; at += WINDOW_BYTES) {
+    try {
+      hash.update(source.read(at, Math.min(WINDOW_BYTES, end - at)));
+    } catch (error) {
+      if (!(error instanceof SysError)) throw error;
+      hash.update('unreadable\n');
+    }
   }
 }
 

@@ -4,6 +4,8 @@ export interface EnginePauses {
   cleanUpMs: number;
   /** After a record that could not be written: a full disk is a person's to mend, and the job waits for it. */
   saveMs: number;
+  /** Before a copy that found no room to begin is begun again. */
+  poolFullMs: number;
   /** Between two looks at what runs elsewhere: a copy, a conversion, a boot. */
   pollMs: number;
   /** Between two looks for a hypervisor that does not answer. */
@@ -21,6 +23,7 @@ export interface EnginePauses {
 export const PAUSES: EnginePauses = {
   cleanUpMs: 15_000,
   saveMs: 15_000,
+  poolFullMs: 15_000,
   pollMs: 1000,
   hypervisorMs: 15_000,
   hypervisorAwayMs: 3_600_000,

@@ -147,9 +147,11 @@ export class DiskCopy {
   /**
    * What was written since the last good flush is copied again, once; a disk that fails again is not to be trusted with more. What was
    * begun before the failure that is known already (`failuresAt`) is part of it: storage that is gone for a moment fails for all threads.
+   * A flush without room is no sign of a bad disk, however often.
    */
   writeFailed(error: WireError, failuresAt: number): void {
     this.#events.stumbled(error.message);
+    if (error.code === 'POOL_FULL') return;
     if (failuresAt < this.#writeFailures) return;
     this.#writeFailures++;
     if (this.#writeFailures > WRITE_FAILURES_MAX) this.#events.failed(error);

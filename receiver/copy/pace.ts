@@ -88,14 +88,16 @@ export class Pace {
       const from = next < now - BURST_NS ? now - BURST_NS : next;
       if (Atomics.compareExchange(this.#numbers, NEXT, next, from + cost) !== next) continue;
       const waitNs = from + cost - now;
-      if (waitNs > 0n) this.#sleep(Number(waitNs) / 1e6, check);
+      // Another limit ends a wait under the old one.
+      const same = (): boolean => Atomics.load(this.#numbers, LIMIT) === limit;
+      if (waitNs > 0n) this.#sleep(Number(waitNs) / 1e6, check, same);
       return;
     }
   }
 
-  #sleep(ms: number, check: () => void): void {
+  #sleep(ms: number, check: () => void, on: () => boolean = () => true): void {
     const end = performance.now() + ms;
-    for (let left = ms; left > 0; left = end - performance.now()) {
+    for (let left = ms; left > 0 && on(); left = end - performance.now()) {
       check();
       Atomics.wait(STILL, 0, 0, Math.min(SLICE_MS, left));
     }

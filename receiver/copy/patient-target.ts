@@ -32,13 +32,16 @@ export class PatientTarget implements Target {
     this.#patiently(() => this.#target.zero(offset, length));
   }
 
-  /** A flush that found no room has lost writes that had been accepted: that is a failed flush, to which waiting is no answer. */
+  /**
+   * A flush that found no room has lost writes that had been accepted: a second one would say that all is well. It fails with POOL_FULL,
+   * after a wait, so that what has to be written again is not written in vain at once.
+   */
   flush(): void {
     try {
       this.#target.flush();
     } catch (error) {
-      if (!(error instanceof RehostError) || error.code !== 'POOL_FULL') throw error;
-      throw new RehostError('TARGET_WRITE_FAILED', error.message, { cause: error });
+      if (isFull(error)) this.#pace.waitForRoom(RETRY_MS, this.#check);
+      throw error;
     }
   }
 
@@ -60,9 +63,13 @@ export class PatientTarget implements Target {
         write();
         return;
       } catch (error) {
-        if (!(error instanceof RehostError) || error.code !== 'POOL_FULL') throw error;
+        if (!isFull(error)) throw error;
       }
       this.#pace.waitForRoom(RETRY_MS, this.#check);
     }
   }
+}
+
+function isFull(error: unknown): boolean {
+  return error instanceof RehostError && error.code === 'POOL_FULL';
 }

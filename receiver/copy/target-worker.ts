@@ -99,7 +99,7 @@ parentPort?.on('message', (command: TargetCommand) => {
   try {
     report = obey(command);
   } catch (error) {
-    if (error instanceof RehostError && error.code === 'TARGET_WRITE_FAILED') {
+    if (error instanceof RehostError && (error.code === 'TARGET_WRITE_FAILED' || error.code === 'POOL_FULL')) {
       // Here and now: the kernel tells a failure once, and a flush that waits in line already would succeed.
       new Board(command.board).distrust();
       report = { kind: 'write-failed', command: command.kind, error: toWire(error) };

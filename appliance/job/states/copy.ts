@@ -30,6 +30,13 @@ export async function copy(context: JobContext): Promise<void> {
       await finish(context, copied);
       return;
     }
+    if (copied.why.code === 'POOL_FULL') {
+      // Nothing was lost and nobody is to blame: a person makes room, or cancels.
+      await context.standStill(copied.why.code, copied.why.message);
+      await pause(context.pauses.poolFullMs, context.signal);
+      before = copied;
+      continue;
+    }
     await noteAgain(context, copied.why);
     // A second time in a row with nothing to show: whatever is wrong inside of the VM goes with it.
     before = { ...copied, newVm: copied.newVm || job.fruitless > 1 };

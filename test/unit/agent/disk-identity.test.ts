@@ -96,6 +96,21 @@ describe('disk identity', () => {
     assert.notEqual(identityOf(path, failing), before);
   });
 
+  it('does not lose sight of a whole end for one bad sector', () => {
+    const bad = 512 * 1024;
+    const failing = (source: StructureSource): StructureSource => ({
+      sizeBytes: source.sizeBytes,
+      sectorBytes: source.sectorBytes,
+      read: (offset, length) => {
+        if (offset <= bad && bad < offset + length) throw new SysError(5, 'pread');
+        return source.read(offset, length);
+      },
+    });
+    const before = identityOf(path, failing);
+    patch(path, 700 * 1024, Buffer.from('a boot loader of another day'));
+    assert.notEqual(identityOf(path, failing), before);
+  });
+
   it('knows disks without a table, and ones smaller than what is looked at', () => {
     const plain = join(folder, 'plain');
     writeFileSync(plain, Buffer.alloc(4096, 1));

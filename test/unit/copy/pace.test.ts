@@ -52,6 +52,19 @@ describe('pace', () => {
     assert.equal(waits, 2);
   });
 
+  it('obeys a new limit at once, also in the middle of a wait under the old one', () => {
+    for (const limit of [null, 2 ** 30]) {
+      const pace = new Pace();
+      pace.limit(1);
+      let asked = 0;
+      pace.spend(2 ** 41, () => {
+        if (++asked === 2) new Pace(pace.shared).limit(limit);
+        assert.ok(asked < 5, 'it waits on');
+      });
+      assert.equal(asked, 2);
+    }
+  });
+
   it('lets go when it is resumed, and asks meanwhile whether to give up', () => {
     const pace = new Pace();
     pace.waitWhilePaused(() => assert.fail('it is not paused'));
@@ -119,9 +132,21 @@ describe('a target without room', () => {
     assert.equal(pace.full, false);
   });
 
-  it('is not waited for by a flush, nor are other failures', () => {
+  it('fails a flush, which is not tried again, after a wait that shows', () => {
+    const pace = new Pace();
+    const small = new Small(1, 'POOL_FULL');
+    const shown: boolean[] = [];
+    const target = new PatientTarget(small, pace, () => shown.push(pace.full));
+    assert.throws(() => target.flush(), { code: 'POOL_FULL' });
+    assert.equal(small.tries, 1);
+    assert.ok(shown.length > 0 && shown.every(Boolean));
+  });
+
+  it('is the one failure that is waited for', () => {
     const failed = { code: 'TARGET_WRITE_FAILED' };
-    assert.throws(() => new PatientTarget(new Small(1, 'POOL_FULL'), new Pace(), go).flush(), failed);
-    assert.throws(() => new PatientTarget(new Small(1, 'TARGET_WRITE_FAILED'), new Pace(), go).write(0, 0, 0), failed);
+    const small = new Small(1, 'TARGET_WRITE_FAILED');
+    assert.throws(() => new PatientTarget(small, new Pace(), go).write(0, 0, 0), failed);
+    assert.throws(() => new PatientTarget(new Small(1, 'TARGET_WRITE_FAILED'), new Pace(), go).flush(), failed);
+    assert.equal(small.tries, 1);
   });
 });

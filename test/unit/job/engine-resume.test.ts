@@ -143,6 +143,20 @@ for (const code of ['SOURCE_READ_FAILED', 'TARGET_WRITE_FAILED', 'SOURCE_CHANGED
   });
 }
 
+void test('engine: a copy that finds no room to begin stands, says why, and begins when there is room', async (t) => {
+  const world = await open(t);
+  const shown: unknown[] = [];
+  world.fails = ({ kind }) => {
+    const [job] = world.engine.list();
+    if (job?.paused) shown.push(job.paused.code);
+    if (kind !== 'receiver.copy.start' || shown.length > 20) return;
+    throw new RehostError('POOL_FULL', 'No room for the journal.');
+  };
+  const job = await ended(world);
+  assert.deepEqual([job.state, job.fruitless, job.paused], ['done', 0, null], job.error?.message);
+  assert.ok(shown.length > 0 && shown.every((code) => code === 'POOL_FULL'));
+});
+
 void test('engine: a source machine that was booted again goes on with a new token', async (t) => {
   const world = await open(t);
   world.at('receiver.copy.status 3', 'after', () => world.agentReboots());

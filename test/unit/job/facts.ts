@@ -9,6 +9,7 @@ export const NAME = 'copy-1';
 export const PAUSES = {
   cleanUpMs: 1,
   saveMs: 1,
+  poolFullMs: 1,
   pollMs: 1,
   hypervisorMs: 1,
   hypervisorAwayMs: 10,
