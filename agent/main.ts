@@ -108,7 +108,7 @@ async function main(): Promise<void> {
         accepted: (approved) => {
           established();
           complaint = '';
-          if (!prepared) void prepareThreads();
+          if (!prepared) prepareThreads().catch((error: unknown) => screen.error(toWire(error)));
           prepared = true;
           if (!approved) screen.remind();
           screen.line(

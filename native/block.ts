@@ -42,6 +42,8 @@ const BLKZEROOUT = 0x127f;
 const FALLOC_PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01;
 const POSIX_FADV_DONTNEED = 4;
 const SEEK_END = 2;
+const SEEK_DATA = 3;
+const SEEK_HOLE = 4;
 /** Direct I/O on regular files needs at least this alignment, bytes. */
 const FILE_SECTOR_BYTES = 512;
 /** One write of zeros where nothing better works, bytes. */
@@ -204,6 +206,31 @@ export class BlockDevice {
     const errno = fadvise(this.#fd, 0, 0, POSIX_FADV_DONTNEED);
     // posix_fadvise returns the error itself and leaves errno alone.
     if (errno !== 0) throw new SysError(errno, 'posix_fadvise', this.path);
+  }
+
+  /**
+   * Ranges that a regular file has no content for, which read as zeros, in order. None where the file system cannot tell, and of a block
+   * device: its content is whatever it answers. SysError when the question itself fails.
+   */
+  *holes(): Generator<{ start: number; end: number }> {
+    if (this.isBlockDevice) return;
+    for (let at = 0; at < this.sizeBytes; ) {
+      const start = this.#seek(at, SEEK_HOLE);
+      if (start === undefined || start >= this.sizeBytes) return;
+      const end = Math.min(this.sizeBytes, this.#seek(start, SEEK_DATA) ?? this.sizeBytes);
+      if (end <= start) return;
+      yield { start, end };
+      at = end;
+    }
+  }
+
+  /** Undefined where there is nothing of that kind behind `from` (ENXIO), or the file system knows no such question. */
+  #seek(from: number, whence: number): number | undefined {
+    const found = lseek(this.#fd, from, whence);
+    if (found >= 0) return found;
+    const error = lastError('lseek', this.path, `from ${from}`);
+    if (error.code === 'ENXIO' || UNSUPPORTED.has(error.code)) return undefined;
+    throw error;
   }
 
   /** Closes. Idempotent. */

@@ -28,7 +28,28 @@ const MAP_PRIVATE_ANONYMOUS = 0x02 | 0x20;
 const MAP_FAILED = -1;
 const MADV_HUGEPAGE = 14;
 /** The size of a huge page on x86-64 and arm64, bytes: less memory than that is not made of one. */
-const HUGE_FROM_BYTES = 2 * 1024 * 1024;
+const HUGE_BYTES = 2 * 1024 * 1024;
+
+function map(bytes: number): Address {
+  const address = mmap(0, bytes, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0);
+  if (address === MAP_FAILED) throw lastError('mmap', undefined, `of ${bytes} bytes`);
+  return address;
+}
+
+function unmap(address: Address, bytes: number): void {
+  if (bytes > 0 && munmap(address, bytes) !== 0) throw lastError('munmap');
+}
+
+/** On a border of huge pages, which older kernels do not choose by themselves. */
+function mapHuge(bytes: number): Address {
+  const start = map(bytes + HUGE_BYTES);
+  const address = Math.ceil(start / HUGE_BYTES) * HUGE_BYTES;
+  unmap(start, address - start);
+  unmap(address + bytes, HUGE_BYTES - (address - start));
+  // Advice only: it fails where the kernel has no huge pages, and nothing depends on it.
+  madvise(address, bytes, MADV_HUGEPAGE);
+  return address;
+}
 
 /**
  * One anonymous mapping, zeroed and page-aligned. The creator owns it and frees it; until then every thread of the process
@@ -47,13 +68,9 @@ export class Memory {
   /** Maps at least `length` bytes (rounded up to whole 4 KiB pages). SysError with ENOMEM when there is none. */
   constructor(length: number) {
     const rounded = Math.ceil(Math.max(1, length) / 4096) * 4096;
-    const address = mmap(0, rounded, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0);
-    if (address === MAP_FAILED) throw lastError('mmap', undefined, `of ${rounded} bytes`);
-    // Advice only: it fails where the kernel has no huge pages, and nothing depends on it.
-    if (rounded >= HUGE_FROM_BYTES) madvise(address, rounded, MADV_HUGEPAGE);
-    this.address = address;
+    this.address = rounded < HUGE_BYTES ? map(rounded) : mapHuge(rounded);
     this.length = rounded;
-    this.#buffer = koffi.view(BigInt(address), rounded);
+    this.#buffer = koffi.view(BigInt(this.address), rounded);
     this.bytes = new Uint8Array(this.#buffer);
     this.view = new DataView(this.#buffer);
     this.words = new Int32Array(this.#buffer);
@@ -64,6 +81,6 @@ export class Memory {
     if (this.#freed) return;
     this.#freed = true;
     this.#buffer.transfer(0);
-    if (munmap(this.address, this.length) !== 0) throw lastError('munmap');
+    unmap(this.address, this.length);
   }
 }

@@ -88,7 +88,8 @@ async function main(): Promise<void> {
           established();
           said = '';
           log('connected to the orchestrator');
-          if (!prepared) void prepareThreads();
+          if (!prepared)
+            prepareThreads().catch((error: unknown) => log(`threads are not loaded yet: ${String(error)}`));
           prepared = true;
         },
       }),

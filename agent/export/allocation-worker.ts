@@ -4,6 +4,7 @@ import type { Allocation } from '../../appliance/api/control.ts';
 import { toWire } from '../../appliance/api/errors.ts';
 import { assignment } from '../../appliance/api/threads.ts';
 import { buildMap, fullMap } from './allocation/build.ts';
+import { withHoles } from './allocation/holes.ts';
 import { AllocationMap } from './allocation/map.ts';
 import { DeviceSource } from './allocation/source.ts';
 import { openDisk } from './open-disk.ts';
@@ -18,7 +19,8 @@ function mapDisk(disk: ExportDisk, index: number, allocation: Allocation): void 
   const reader = openDisk(disk, new AllocationMap({ ...nothing, unknown: nothing.free }));
   const source = new DeviceSource(reader.device, disk.sizeBytes);
   try {
-    const { areas, ...map } = allocation === 'full' ? fullMap(disk.sizeBytes) : buildMap(source);
+    const { areas, ...map } =
+      allocation === 'full' ? fullMap(disk.sizeBytes) : withHoles(buildMap(source), reader.device);
     report({ kind: 'map', disk: index, map, areas: areas.map((area) => ({ disk: disk.disk, ...area })) });
   } finally {
     source.free();

@@ -26,7 +26,7 @@ export function identityAt(path: string, serial: string): { sizeBytes: number; i
 
 /**
  * The disk for each name: that of this name, but where `earlier` has another identity for it, the one of any name that shows that
- * identity, if there is one. No disk is found for two names unless both are its own. A name without a disk is left out.
+ * identity, if there is one. No disk is found for two names. A name without a disk is left out.
  */
 export function findDisks(
   known: readonly BlockDisk[],
@@ -34,9 +34,11 @@ export function findDisks(
   earlier: DiskIdentities,
 ): Map<string, BlockDisk> {
   const identities = new Map<BlockDisk, string | undefined>();
-  const shows = (disk: BlockDisk, identity: string | undefined): boolean => {
+  // A disk of another size is not read: a dead one that has nothing to do with the job would cost minutes.
+  const shows = (disk: BlockDisk, was: DiskIdentities[string] | undefined): boolean => {
+    if (disk.sizeBytes !== was?.sizeBytes) return false;
     if (!identities.has(disk)) identities.set(disk, identityIfReadable(disk));
-    return identities.get(disk) === identity;
+    return identities.get(disk) === was.identity;
   };
   const found = new Map<string, BlockDisk>();
   const moved: string[] = [];
@@ -49,8 +51,8 @@ export function findDisks(
   // After the others: of two blank disks of one size each keeps its name.
   for (const name of moved) {
     const taken = new Set(found.values());
-    const disk =
-      known.find((one) => !taken.has(one) && shows(one, earlier[name])) ?? known.find((one) => one.name === name);
+    const others = known.filter((one) => !taken.has(one));
+    const disk = others.find((one) => shows(one, earlier[name])) ?? others.find((one) => one.name === name);
     if (disk) found.set(name, disk);
   }
   return found;

@@ -13,6 +13,8 @@ import { Inconsistent, type StructureSource } from '../export/allocation/source.
 const ENDS_BYTES = 1024 * 1024;
 /** Read at once: a bad sector hides no more than this, bytes. */
 const WINDOW_BYTES = 64 * 1024;
+/** After so many bad windows the rest of a range is not looked at: each costs a failing disk up to half a minute. */
+const UNREADABLE_MAX = 2;
 /** Of each partition: the superblocks of ext4 (1 KiB), xfs (0), NTFS (0) and btrfs (64 KiB), and LVM's metadata, lie in it, bytes. */
 const PARTITION_HEAD_BYTES = 128 * 1024;
 
@@ -31,11 +33,13 @@ export function diskIdentity(source: StructureSource, serial: string): string {
 
 function add(hash: Hash, source: StructureSource, start: number, end: number): void {
   hash.update(`${start}-${end}\n`);
-  for (let at = start; at < end; at += WINDOW_BYTES) {
+  let unreadable = 0;
+  for (let at = start; at < end && unreadable < UNREADABLE_MAX; at += WINDOW_BYTES) {
     try {
       hash.update(source.read(at, Math.min(WINDOW_BYTES, end - at)));
     } catch (error) {
       if (!(error instanceof SysError)) throw error;
+      unreadable++;
       hash.update('unreadable\n');
     }
   }

@@ -12,7 +12,7 @@ export interface SnapshotDisk {
 }
 
 /** By the disks' names: how they showed themselves in an earlier life of this machine. */
-export type DiskIdentities = Readonly<Record<string, string>>;
+export type DiskIdentities = Readonly<Record<string, { sizeBytes: number; identity: string }>>;
 
 export interface Snapshot {
   readonly provider: string;

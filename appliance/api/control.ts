@@ -129,7 +129,9 @@ export const AGENT_METHODS = {
     params: Type.Object({
       jobId: JobId,
       disks: Type.Array(DiskName, { minItems: 1 }),
-      identities: Type.Optional(Type.Record(DiskName, Type.String({ pattern: '^[0-9a-f]{64}$' }))),
+      identities: Type.Optional(
+        Type.Record(DiskName, Type.Object({ sizeBytes: Bytes, identity: Type.String({ pattern: '^[0-9a-f]{64}$' }) })),
+      ),
     }),
     result: Type.Object({
       provider: Type.String(),
@@ -138,8 +140,8 @@ export const AGENT_METHODS = {
       disks: Type.Array(
         Type.Object({
           disk: DiskName,
-          /** Where the kernel has it now. */
-          path: Type.String({ maxLength: 256 }),
+          /** Where the kernel has it now; agents of the first version do not say it. */
+          path: Type.Optional(Type.String({ maxLength: 256 })),
           sizeBytes: Bytes,
           /**
            * SHA-256, hex, over serial, size, the disk's first and last MiB and the first 128 KiB of every partition (partition

@@ -11,10 +11,16 @@ const YOUNG_MIB = 2;
 /** workerData: set to 1 by a thread that is loaded. */
 type Loaded = Int32Array<SharedArrayBuffer>;
 
+interface Waiting {
+  worker: Worker;
+  /** Resolves when it is loaded, or gone. */
+  loaded: Promise<unknown>;
+}
+
 /** The threads of one folder: its NAME-worker files. */
 export class Threads {
   readonly #module: string;
-  readonly #ready = new Map<string, Worker[]>();
+  readonly #ready = new Map<string, Waiting[]>();
 
   /** `module`: the file of a module in that folder. */
   constructor(module: string) {
@@ -23,34 +29,31 @@ export class Threads {
 
   /**
    * `count` threads of this name wait from now on, until they are taken by `start` or dropped. Resolves when they are loaded, or gone: one
-   * that cannot be loaded says so to whoever starts it for work.
+   * whose program cannot be loaded says so to whoever starts it for work. Rejects when no thread can be made at all.
    */
   async prepare(name: string, count: number): Promise<void> {
     const ready = this.#ready.get(name) ?? [];
     this.#ready.set(name, ready);
-    const loading: Promise<unknown>[] = [];
     while (ready.length < count) {
       const { worker, loaded } = this.#load(name);
-      ready.push(worker);
       // A program that ends does not wait for threads without work.
       worker.unref();
       const gone = new Promise<void>((resolve) => {
         const forget = (): void => {
-          const index = ready.indexOf(worker);
+          const index = ready.findIndex((one) => one.worker === worker);
           if (index >= 0) ready.splice(index, 1);
           resolve();
         };
         worker.once('error', forget).once('exit', forget);
       });
-      const { value } = Atomics.waitAsync(loaded, 0, 0);
-      loading.push(Promise.race([value, gone]));
+      ready.push({ worker, loaded: Promise.race([Atomics.waitAsync(loaded, 0, 0).value, gone]) });
     }
-    await Promise.all(loading);
+    await Promise.all(ready.map((one) => one.loaded));
   }
 
   /** A thread of this name with its work, which it gets as its first message; the caller owns it. */
   start(name: string, work: unknown): Worker {
-    const worker = this.#ready.get(name)?.shift() ?? this.#load(name).worker;
+    const worker = this.#ready.get(name)?.shift()?.worker ?? this.#load(name).worker;
     worker.ref();
     worker.postMessage(work);
     return worker;
@@ -59,7 +62,7 @@ export class Threads {
   /** Ends all threads that wait. Resolves when they are gone. */
   async drop(): Promise<void> {
     const waiting = [...this.#ready.values()].flatMap((ready) => ready.splice(0));
-    await Promise.all(waiting.map((worker) => worker.terminate()));
+    await Promise.all(waiting.map(({ worker }) => worker.terminate()));
   }
 
   #load(name: string): { worker: Worker; loaded: Loaded } {

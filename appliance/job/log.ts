@@ -1,10 +1,10 @@
 /** The files of one job below the state folder: its log, consoles and screenshot. */
-import { appendFileSync, mkdirSync, rmSync, statSync } from 'node:fs';
+import { appendFileSync, mkdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-/** A guest decides what its console says and how much: what goes beyond is left out, bytes. */
-const CONSOLE_MAX_BYTES = 16 * 1024 * 1024;
+/** A guest decides what its console says and how much: of the last bytes so many are kept at least, and twice as many at most. */
+const CONSOLE_MAX_BYTES = 8 * 1024 * 1024;
 
 export class JobLog {
   readonly path: string;
@@ -28,11 +28,12 @@ export class JobLog {
     this.line(`${what}: ${error instanceof Error ? error.message : String(error)}`);
   }
 
-  /** Raw bytes of a VM's serial console, the first CONSOLE_MAX_BYTES of them. */
+  /** Raw bytes of a VM's serial console. What came long before lies beside it in `NAME.console.1`, or is gone. */
   console(name: string, bytes: Buffer): void {
     const path = join(this.#folder, `${name}.console`);
     const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
-    if (size < CONSOLE_MAX_BYTES) this.#append(path, bytes.subarray(0, CONSOLE_MAX_BYTES - size));
+    if (size + bytes.length > CONSOLE_MAX_BYTES && size > 0) this.#guarded(path, () => renameSync(path, `${path}.1`));
+    this.#append(path, bytes);
   }
 
   /** Path of a file beside the log, in a folder that is there. `name` is one of ours. */
@@ -55,9 +56,15 @@ export class JobLog {
 
   /** A log that cannot be written (a full disk) ends nobody's copy; it is told where it can be. */
   #append(path: string, data: string | Buffer): void {
-    try {
+    this.#guarded(path, () => {
       mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
       appendFileSync(path, data, { mode: 0o600 });
+    });
+  }
+
+  #guarded(path: string, write: () => void): void {
+    try {
+      write();
     } catch (error) {
       this.#warn(`${path}: ${error instanceof Error ? error.message : String(error)}`);
     }

@@ -21,10 +21,11 @@ function replicaDisk(job: Job, disk: JobDisk): DiskSpec {
   };
 }
 
-/** What a receiver copies to: the replicas and the journal. A replica that was verified needs no journal any more. */
+/** What a receiver copies to: the replicas and the journal. Replicas that were verified need no journal, and nobody writes to them any more. */
 export function copyDisks(job: Job): DiskSpec[] {
   const replicas = job.disks.map((disk) => replicaDisk(job, disk));
-  return job.replicaVerified ? replicas : [...replicas, journalDisk(job)];
+  if (job.replicaVerified) return replicas.map((disk) => ({ ...disk, readonly: true }));
+  return [...replicas, journalDisk(job)];
 }
 
 /** What a receiver checks: the replicas, which nobody can write through this VM, and the manifest in the journal's place. */

@@ -29,8 +29,14 @@ export const STATES: Readonly<Record<JobState, StateRow>> = {
     again: 'copy',
     pausesItself: true,
   },
-  overlay: { does: 'puts overlays on the replicas', next: 'convert', otherwise: 'clean-up' },
-  convert: { does: 'makes the copy boot as a virtual machine', next: 'stop-transfer', otherwise: 'clean-up' },
+  // The verified replicas are kept on the way back to a new transfer VM.
+  overlay: { does: 'puts overlays on the replicas', next: 'convert', otherwise: 'clean-up', again: 'provision' },
+  convert: {
+    does: 'makes the copy boot as a virtual machine',
+    next: 'stop-transfer',
+    otherwise: 'clean-up',
+    again: 'provision',
+  },
   'stop-transfer': { does: 'destroys the transfer VM', next: 'define-target', otherwise: 'clean-up' },
   'define-target': { does: 'defines the target VM on the isolated network', next: 'prove', otherwise: 'clean-up' },
   prove: {

@@ -3,11 +3,16 @@ import type { ConsoleReader, HypervisorDriver } from '../hypervisor/driver.ts';
 import { type Follower, follow } from './console-log.ts';
 import type { JobLog } from './log.ts';
 
+/** A console that could not be opened is tried again after this, ms: each try is a process. */
+const REOPEN_MS = 30_000;
+
 /** Of one run of a job; disposing of it lets the console go and leaves the VM alone. */
 export class TransferConsole implements AsyncDisposable {
   readonly #log: JobLog;
   #follower: Follower | undefined;
   #opening: Promise<void> | undefined;
+  /** performance.now(), ms. */
+  #notBefore = 0;
 
   constructor(log: JobLog) {
     this.#log = log;
@@ -32,7 +37,7 @@ export class TransferConsole implements AsyncDisposable {
    * a help for people: nobody waits for it, and that it cannot be opened is told in the log.
    */
   ensure(driver: HypervisorDriver, vm: string): void {
-    if (this.#follower?.following || this.#opening) return;
+    if (this.#follower?.following || this.#opening || performance.now() < this.#notBefore) return;
     this.#opening = this.#open(driver, vm).finally(() => {
       this.#opening = undefined;
     });
@@ -44,6 +49,7 @@ export class TransferConsole implements AsyncDisposable {
       await this.#follower?.[Symbol.asyncDispose]();
       this.#listen(reader);
     } catch (error) {
+      this.#notBefore = performance.now() + REOPEN_MS;
       this.#log.error("the transfer VM's console cannot be followed", error);
     }
   }

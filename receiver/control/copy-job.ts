@@ -1,5 +1,6 @@
 /** The copy of this VM's job and its verification: each begun once, asked about often. */
 import { createHash } from 'node:crypto';
+import { freemem, totalmem } from 'node:os';
 import type { ParamsOf, RECEIVER_METHODS } from '../../appliance/api/control.ts';
 import { RehostError } from '../../appliance/api/errors.ts';
 import { type FindDisk, waitForDisk } from '../block-serials.ts';
@@ -198,5 +199,14 @@ export class CopyJob {
 
   #report(what: string, { progress, error }: CopyStatus | VerifyStatus): void {
     this.#parts.log(error ? `${what} ${progress}: ${error.code} ${error.message}` : `${what} ${progress}`);
+    this.#parts.log(memoryLine());
   }
+}
+
+/** A transfer VM is small: whoever reads its console after its end should see how much was left. */
+function memoryLine(): string {
+  const mib = (bytes: number): number => Math.round(bytes / 1024 ** 2);
+  // maxRSS is in KiB.
+  const own = mib(process.resourceUsage().maxRSS * 1024);
+  return `memory: ${mib(freemem())} of ${mib(totalmem())} MiB available; at most ${own} MiB were this program's`;
 }

@@ -47,6 +47,7 @@ export class Journal {
    * content zeroed. SOURCE_CHANGED when it is that of another disk; REQUEST_INVALID when it is that of another job or too small.
    */
   static open(target: Target, order: JournalOrder, index: number): Journal {
+    let journal: Journal | undefined;
     try {
       const { section, disk, found } = lookUp(target, order, index);
       if (found) return new Journal(target, section, found);
@@ -54,11 +55,12 @@ export class Journal {
       const { sizeBytes, identity } = disk;
       const { jobId, snapshot } = order;
       const fresh = { sequence: 1, jobId, disk: disk.disk, sizeBytes, identity, snapshot, bad: [] };
-      const journal = new Journal(target, section, fresh);
+      journal = new Journal(target, section, fresh);
       journal.note({});
       return journal;
     } catch (error) {
-      target.close();
+      if (journal) journal.close();
+      else target.close();
       throw error;
     }
   }

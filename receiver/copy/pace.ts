@@ -4,8 +4,11 @@
  */
 
 const PAUSED = 0;
+/** Threads that wait for room. */
 const FULL = 1;
-const FLAGS = 2;
+/** Those of them for which all others have to wait. */
+const HELD = 2;
+const FLAGS = 3;
 /** Bytes per second; 0: no limit. */
 const LIMIT = 0;
 /** When the next byte may come, ns of the monotonic clock that all threads share. */
@@ -59,11 +62,17 @@ export class Pace {
     return Atomics.load(this.#flags, FULL) > 0;
   }
 
-  /** Blocks this thread while the copy is paused. `check` throws to give up. */
-  waitWhilePaused(check: () => void): void {
-    while (this.paused) {
+  /** Nothing more is to be asked for now: it is paused, or a flush waits for room. */
+  get standing(): boolean {
+    return this.paused || Atomics.load(this.#flags, HELD) > 0;
+  }
+
+  /** Blocks this thread while the copy stands. `check` throws to give up. */
+  waitWhileStanding(check: () => void): void {
+    while (this.standing) {
       check();
-      Atomics.wait(this.#flags, PAUSED, 1, SLICE_MS);
+      if (this.paused) Atomics.wait(this.#flags, PAUSED, 1, SLICE_MS);
+      else Atomics.wait(STILL, 0, 0, SLICE_MS);
     }
   }
 
@@ -77,6 +86,16 @@ export class Pace {
     }
   }
 
+  /** The same, and nobody asks for more meanwhile. */
+  holdForRoom(ms: number, check: () => void): void {
+    Atomics.add(this.#flags, HELD, 1);
+    try {
+      this.waitForRoom(ms, check);
+    } finally {
+      Atomics.sub(this.#flags, HELD, 1);
+    }
+  }
+
   /** So many bytes came over the wire: blocks this thread until the next ones may. */
   spend(bytes: number, check: () => void): void {
     const limit = Atomics.load(this.#numbers, LIMIT);
@@ -87,6 +106,11 @@ export class Pace {
       const next = Atomics.load(this.#numbers, NEXT);
       const from = next < now - BURST_NS ? now - BURST_NS : next;
       if (Atomics.compareExchange(this.#numbers, NEXT, next, from + cost) !== next) continue;
+      // The limit changed in between: nobody pays a debt under the old one.
+      if (Atomics.load(this.#numbers, LIMIT) !== limit) {
+        Atomics.store(this.#numbers, NEXT, 0n);
+        return;
+      }
       const waitNs = from + cost - now;
       // Another limit ends a wait under the old one.
       const same = (): boolean => Atomics.load(this.#numbers, LIMIT) === limit;

@@ -32,17 +32,9 @@ export class PatientTarget implements Target {
     this.#patiently(() => this.#target.zero(offset, length));
   }
 
-  /**
-   * A flush that found no room has lost writes that had been accepted: a second one would say that all is well. It fails with POOL_FULL,
-   * after a wait, so that what has to be written again is not written in vain at once.
-   */
+  /** A flush that found no room (POOL_FULL) has lost writes that had been accepted: a second one would say that all is well. */
   flush(): void {
-    try {
-      this.#target.flush();
-    } catch (error) {
-      if (isFull(error)) this.#pace.waitForRoom(RETRY_MS, this.#check);
-      throw error;
-    }
+    this.#target.flush();
   }
 
   dropCaches(): void {
@@ -63,13 +55,9 @@ export class PatientTarget implements Target {
         write();
         return;
       } catch (error) {
-        if (!isFull(error)) throw error;
+        if (!(error instanceof RehostError) || error.code !== 'POOL_FULL') throw error;
       }
       this.#pace.waitForRoom(RETRY_MS, this.#check);
     }
   }
-}
-
-function isFull(error: unknown): boolean {
-  return error instanceof RehostError && error.code === 'POOL_FULL';
 }

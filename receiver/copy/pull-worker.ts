@@ -130,11 +130,11 @@ function pull(open: Connection, shared: BoardShared): PullReport {
   return { kind: 'drained' };
 }
 
-/** What is in flight is finished in a pause; with nothing in flight this thread waits for its end. */
+/** What is in flight is finished when the copy stands; with nothing in flight this thread waits for its end. */
 function mayAsk(open: Connection): boolean {
-  if (!pace.paused) return true;
+  if (!pace.standing) return true;
   if (open.requests.inFlight > 0) return false;
-  pace.waitWhilePaused(() => flags.check());
+  pace.waitWhileStanding(() => flags.check());
   return true;
 }
 
@@ -143,7 +143,7 @@ function sample(open: Connection, blocks: readonly number[]): PullReport {
   const hashes = new Uint8Array(blocks.length * REHOST_HASH_BYTES);
   blocks.forEach((block, index) => {
     flags.check();
-    pace.waitWhilePaused(() => flags.check());
+    pace.waitWhileStanding(() => flags.check());
     const offset = block * BLOCK_BYTES;
     const asked = open.requests.hash(offset, Math.min(BLOCK_BYTES, sizeBytes - offset));
     open.requests.flush();

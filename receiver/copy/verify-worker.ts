@@ -27,7 +27,7 @@ const hash = new Memory(REHOST_HASH_BYTES);
 /** Waits while the verification is paused, and gives up when it is stopped. */
 function check(): void {
   flags.check();
-  pace.waitWhilePaused(() => flags.check());
+  pace.waitWhileStanding(() => flags.check());
 }
 
 function mismatch(disk: string, offset: number, length: number, what: string): RehostError {

@@ -18,7 +18,6 @@ const FORGOTTEN: ReadonlySet<ErrorCode> = new Set(['JOB_UNKNOWN', 'TOKEN_SPENT']
 /** What this error means for a round; undefined where it is an answer that ends the job. */
 export function againAfter(error: unknown): Again | undefined {
   if (!(error instanceof RehostError)) return undefined;
-  if (error.code === 'POOL_FULL') return { why: error, newVm: false, newCopy: false };
   if (FORGOTTEN.has(error.code)) return { why: error, newVm: false, newCopy: true };
   if (!AWAY.has(error.code)) return undefined;
   return { why: error, newVm: error.code === 'RECEIVER_LOST' || error.code === 'TRANSFER_VM_SILENT', newCopy: false };

@@ -28,6 +28,7 @@ export class ReceiverWatch {
       if (receiver) {
         const answer = await question(receiver);
         this.#awaySince = undefined;
+        followConsole(this.#context);
         return answer;
       }
     } catch (error) {
@@ -47,12 +48,17 @@ export class ReceiverWatch {
   }
 }
 
-async function transferVmState({ job, hypervisor }: JobContext): Promise<VmState> {
+/** Again, where the orchestrator or the hypervisor's daemon was started anew. */
+function followConsole({ job, hypervisor, transferConsole }: JobContext): void {
+  transferConsole.ensure(hypervisor.driver, transferVmName(job.id));
+}
+
+export async function transferVmState({ job, hypervisor }: JobContext): Promise<VmState> {
   return await hypervisor.driver.vmState(transferVmName(job.id));
 }
 
 /** A VM that somebody suspended lives: it answers again when it goes on. */
-function lives(state: VmState): boolean {
+export function lives(state: VmState): boolean {
   return state === 'running' || state === 'paused';
 }
 
@@ -61,13 +67,13 @@ function lives(state: VmState): boolean {
  * same replicas and journal. TRANSFER_VM_SILENT.
  */
 export async function receiverOf(context: JobContext, newVm: boolean): Promise<ReceiverPeer> {
-  const { job, deps, hypervisor, pauses, signal, transferConsole } = context;
+  const { job, deps, pauses, signal } = context;
   if (!newVm) {
     const deadline = Date.now() + pauses.receiverAwayMs;
     while (Date.now() <= deadline) {
       const receiver = deps.receivers.get(job.id);
       if (!receiver && !lives(await transferVmState(context))) break;
-      transferConsole.ensure(hypervisor.driver, transferVmName(job.id));
+      followConsole(context);
       if (receiver) return receiver;
       await pause(pauses.pollMs, signal);
     }

@@ -43,8 +43,9 @@ export async function takeSnapshot(context: JobContext): Promise<void> {
   const { job } = context;
   const agent = await agentOf(context);
   const disks = job.disks.map(({ disk }) => disk);
-  const known = job.disks.flatMap(({ disk, identity }) => (identity === null ? [] : [[disk, identity]]));
-  const identities = Object.fromEntries(known) as Record<string, string>;
+  const identities: Record<string, { sizeBytes: number; identity: string }> = {};
+  for (const { disk, sizeBytes, identity } of job.disks)
+    if (identity !== null) identities[disk] = { sizeBytes, identity };
   const snapshot = await agent.request('snapshot.create', { jobId: job.id, disks, identities }, SNAPSHOT_DEADLINE_MS);
   for (const disk of job.disks) {
     const found = snapshot.disks.find((candidate) => candidate.disk === disk.disk);
@@ -59,7 +60,8 @@ export async function takeSnapshot(context: JobContext): Promise<void> {
       throw new RehostError('SOURCE_CHANGED', `Disk '${disk.disk}' is not as it was when the job began.`);
     }
     disk.identity = found.identity;
-    if (found.path !== `/dev/${disk.disk}`) context.log.line(`disk '${disk.disk}' is ${found.path} by now`);
+    if (found.path !== undefined && found.path !== `/dev/${disk.disk}`)
+      context.log.line(`disk '${disk.disk}' is ${found.path} by now`);
   }
   job.snapshot = snapshot.timestamp;
   await context.save();

@@ -1,34 +1,37 @@
 import { fromWire, RehostError } from '../../api/errors.ts';
 import type { JobContext } from '../context.ts';
+import { goBackAfterLoss } from '../copy/fruitless.ts';
+import { ReceiverWatch } from '../copy/receiver.ts';
 import { diskSerial } from '../names.ts';
-import { Patience } from '../patience.ts';
 import { pause } from '../wait.ts';
 
-const AWAY_MAX_MS = 180_000;
+const START_DEADLINE_MS = 60_000;
 /** A rebuild of several initramfs under emulation takes minutes each, ms. */
 const CONVERT_MAX_MS = 3_600_000;
 
 /**
  * The receiver makes the guest boot as a virtual machine, on the overlays. A pause is obeyed after it: a transfer VM that stood still
- * in the middle would seem dead, and a conversion takes minutes.
+ * in the middle would seem dead, and a conversion takes minutes. Where the receiver is lost the job goes back and begins with new overlays.
  */
 export async function convert(context: JobContext): Promise<void> {
-  const { job, deps, signal, log } = context;
-  const receiver = await deps.receivers.waitFor(job.id, AWAY_MAX_MS, signal);
-  await receiver.request(
-    'convert.start',
-    {
-      jobId: job.id,
-      disks: job.disks.map((disk) => ({ disk: disk.disk, serial: diskSerial('overlay', disk.disk) })),
-      options: { network: job.order.address ?? 'keep', nics: job.nics, firmware: job.firmware },
-    },
-    60_000,
-  );
-  const away = new Patience(AWAY_MAX_MS, 'RECEIVER_LOST', 'The transfer VM has not answered');
+  await goBackAfterLoss(context, () => convertGuest(context));
+}
+
+async function convertGuest(context: JobContext): Promise<void> {
+  const { job, signal, log } = context;
+  const receiver = new ReceiverWatch(context);
+  const order = {
+    jobId: job.id,
+    disks: job.disks.map((disk) => ({ disk: disk.disk, serial: diskSerial('overlay', disk.disk) })),
+    options: { network: job.order.address ?? ('keep' as const), nics: job.nics, firmware: job.firmware },
+  };
+  while (!(await receiver.ask((peer) => peer.request('convert.start', order, START_DEADLINE_MS)))) {
+    await pause(context.pauses.pollMs, signal);
+  }
   const deadline = Date.now() + CONVERT_MAX_MS;
   let reported = 0;
   for (;;) {
-    const status = await away.attempt(() => deps.receivers.get(job.id)?.request('convert.status', { jobId: job.id }));
+    const status = await receiver.ask((peer) => peer.request('convert.status', { jobId: job.id }));
     if (status) {
       for (const step of status.steps.slice(reported))
         log.line(`convert ${step.step}: ${step.outcome}, ${step.detail} (${step.seconds.toFixed(1)} s)`);

@@ -1,3 +1,4 @@
+import { RehostError } from '../../api/errors.ts';
 import type { JobContext } from '../context.ts';
 import { setBadRanges } from '../copy/bad-ranges.ts';
 import { beginCopy } from '../copy/begin.ts';
@@ -22,7 +23,7 @@ export async function copy(context: JobContext): Promise<void> {
   let before: Again | undefined;
   for (;;) {
     const copied = await round(context, before).catch((error: unknown) => {
-      const again = againAfter(error);
+      const again = error instanceof RehostError && error.code === 'POOL_FULL' ? noRoom(error) : againAfter(error);
       if (!again || context.signal.aborted) throw error;
       return again;
     });
@@ -42,6 +43,10 @@ export async function copy(context: JobContext): Promise<void> {
     before = { ...copied, newVm: copied.newVm || job.fruitless > 1 };
     await pause(context.pauses.pollMs, context.signal);
   }
+}
+
+function noRoom(why: RehostError): Again {
+  return { why, newVm: false, newCopy: false };
 }
 
 async function round(context: JobContext, before: Again | undefined): Promise<Copied> {

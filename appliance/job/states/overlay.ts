@@ -1,15 +1,28 @@
 import type { JobContext } from '../context.ts';
+import { goBackAfterLoss } from '../copy/fruitless.ts';
+import { ReceiverWatch } from '../copy/receiver.ts';
 import { diskSerial, overlayVolume, replicaVolume, transferVmName } from '../names.ts';
 import { overlayDisk } from '../specs.ts';
-import { throwIfAborted } from '../wait.ts';
+import { pause, throwIfAborted } from '../wait.ts';
 
-/** Takes the replicas from the transfer VM and gives it fresh overlays on them. Entered again: overlays are made anew. */
+const RELEASE_DEADLINE_MS = 60_000;
+
+/**
+ * Takes the replicas from the transfer VM and gives it fresh overlays on them. Entered again: overlays are made anew. Where the
+ * receiver is lost the job goes back and starts the transfer VM anew.
+ */
 export async function overlay(context: JobContext): Promise<void> {
-  const { job, deps, hypervisor, signal } = context;
+  await goBackAfterLoss(context, () => exchange(context));
+}
+
+async function exchange(context: JobContext): Promise<void> {
+  const { job, hypervisor, signal } = context;
   const { driver } = hypervisor;
   const vm = transferVmName(job.id);
-  const receiver = await deps.receivers.waitFor(job.id, 180_000, signal);
-  await receiver.request('copy.release', { jobId: job.id }, 60_000);
+  const receiver = new ReceiverWatch(context);
+  while (!(await receiver.ask((peer) => peer.request('copy.release', { jobId: job.id }, RELEASE_DEADLINE_MS)))) {
+    await pause(context.pauses.pollMs, signal);
+  }
   for (const disk of job.disks) {
     throwIfAborted(signal);
     await driver.detachDisk(vm, diskSerial('replica', disk.disk));

@@ -1,6 +1,6 @@
 import type { Job } from '../../api/job.ts';
 import type { JobContext } from '../context.ts';
-import { noteAgain } from '../copy/fruitless.ts';
+import { goBack } from '../copy/fruitless.ts';
 import { againAfter } from '../copy/outcome.ts';
 import { ReceiverWatch } from '../copy/receiver.ts';
 import { type VerifyStatus, watchReread } from '../copy/reread.ts';
@@ -29,9 +29,7 @@ export async function verify(context: JobContext): Promise<void> {
   } catch (error) {
     const again = againAfter(error);
     if (!again || context.signal.aborted) throw error;
-    await noteAgain(context, again.why);
-    context.detail(`begins again: ${again.why.message}`);
-    context.again();
+    await goBack(context, again.why);
     return;
   }
   // The copy is complete and proven: the source is free from here on.

@@ -19,6 +19,9 @@ export interface Subject {
 
 const MIB = 1024 * 1024;
 
+/** As an earlier snapshot of a disk of these tests has told it. */
+const was = (identity: string) => ({ sizeBytes: 2 * MIB, identity });
+
 function content(seed: number): Buffer {
   const bytes = Buffer.alloc(2 * MIB);
   for (let at = 0; at < bytes.length; at += 4) bytes.writeUInt32LE((at * 2654435761 + seed) >>> 0, at);
@@ -87,7 +90,7 @@ export function snapshotContract(subject: Subject): void {
     await first.release();
     const [idA = '', idB = ''] = first.disks.map(({ identity }) => identity);
     // a and b have changed places; then b has the name of a disk that is not there any more.
-    const swapped = await provider(disks).create(before, { [a.name]: idB, [b.name]: idA });
+    const swapped = await provider(disks).create(before, { [a.name]: was(idB), [b.name]: was(idA) });
     assert.deepEqual(
       swapped.disks.map(({ disk: each, path, identity }) => [each, path, identity]),
       [
@@ -105,7 +108,7 @@ export function snapshotContract(subject: Subject): void {
       memory.free();
       await swapped.release();
     }
-    const moved = await provider([other, b]).create([a.name], { [a.name]: idB });
+    const moved = await provider([other, b]).create([a.name], { [a.name]: was(idB) });
     await moved.release();
     assert.deepEqual(
       moved.disks.map(({ disk: each, path }) => [each, path]),
@@ -119,12 +122,12 @@ export function snapshotContract(subject: Subject): void {
     const names = twins.map((each) => each.name);
     const first = await provider(twins).create(names);
     await first.release();
-    const earlier = Object.fromEntries(first.disks.map(({ disk: each, identity }) => [each, identity]));
-    assert.equal(new Set(Object.values(earlier)).size, 1);
+    const earlier = Object.fromEntries(first.disks.map(({ disk: each, identity }) => [each, was(identity)]));
+    assert.equal(new Set(first.disks.map(({ identity }) => identity)).size, 1);
     const again = await provider(twins.toReversed()).create(names, earlier);
     await again.release();
     assert.deepEqual(again.disks, first.disks);
-    const lost = await provider(twins).create(names, { [names[1] ?? '']: 'f'.repeat(64) });
+    const lost = await provider(twins).create(names, { [names[1] ?? '']: was('f'.repeat(64)) });
     await lost.release();
     assert.deepEqual(lost.disks, first.disks);
     // One of them went away, and its name with it: the other one is not taken for both.

@@ -67,18 +67,18 @@ describe('pace', () => {
 
   it('lets go when it is resumed, and asks meanwhile whether to give up', () => {
     const pace = new Pace();
-    pace.waitWhilePaused(() => assert.fail('it is not paused'));
+    pace.waitWhileStanding(() => assert.fail('it is not paused'));
     pace.pause(true);
     assert.equal(new Pace(pace.shared).paused, true);
     let asked = 0;
-    pace.waitWhilePaused(() => {
+    pace.waitWhileStanding(() => {
       if (++asked === 3) pace.pause(false);
     });
     assert.equal(asked, 3);
     pace.pause(true);
     assert.throws(
       () =>
-        pace.waitWhilePaused(() => {
+        pace.waitWhileStanding(() => {
           throw new Error('stopped');
         }),
       /stopped/,
@@ -132,14 +132,23 @@ describe('a target without room', () => {
     assert.equal(pace.full, false);
   });
 
-  it('fails a flush, which is not tried again, after a wait that shows', () => {
-    const pace = new Pace();
+  it('fails a flush at once: a second one would succeed', () => {
     const small = new Small(1, 'POOL_FULL');
-    const shown: boolean[] = [];
-    const target = new PatientTarget(small, pace, () => shown.push(pace.full));
+    const target = new PatientTarget(small, new Pace(), () => assert.fail('it waits'));
     assert.throws(() => target.flush(), { code: 'POOL_FULL' });
     assert.equal(small.tries, 1);
-    assert.ok(shown.length > 0 && shown.every(Boolean));
+  });
+
+  it('holds all others while somebody waits for room after a failed flush, and is left when the copy is stopped', () => {
+    const pace = new Pace();
+    let asked = 0;
+    const stopped = (): void => {
+      assert.ok(new Pace(pace.shared).standing);
+      if (++asked === 2) throw new Error('stopped');
+    };
+    assert.throws(() => pace.holdForRoom(60_000, stopped), /stopped/);
+    assert.deepEqual([pace.standing, pace.full], [false, false]);
+    pace.waitWhileStanding(() => assert.fail('it stands'));
   });
 
   it('is the one failure that is waited for', () => {

@@ -39,14 +39,20 @@ void test('engine: a transfer VM that dies in the copy is started again, with a 
   assert.match(world.console(job.id), /receiver starts\r\nKernel panic - not syncing\r\nreceiver starts\r\n$/);
 });
 
-void test("engine: a transfer VM's last words are kept also when the orchestrator was started anew meanwhile", async (t) => {
-  const world = await open(t);
-  world.at('receiver.copy.status 2', 'after', () => world.kill());
-  world.at('receiver.copy.status 4', 'after', () => world.transferVmDies());
-  const job = await ended(world);
-  assert.equal(job.state, 'done', job.error?.message);
-  assert.match(world.console(job.id), /Kernel panic/);
-});
+for (const [before, after] of [
+  ['receiver.copy.status 2', 'receiver.copy.status 4'],
+  ['receiver.verify.status 1', 'receiver.verify.journal 1'],
+  ['receiver.convert.status 1', 'receiver.convert.status 2'],
+] as const) {
+  void test(`engine: a transfer VM's last words are kept also when the orchestrator was started anew at ${before}`, async (t) => {
+    const world = await open(t);
+    world.at(before, 'after', () => world.kill());
+    world.at(after, 'before', () => world.transferVmDies());
+    const job = await ended(world);
+    assert.equal(job.state, 'done', job.error?.message);
+    assert.match(world.console(job.id), /Kernel panic/);
+  });
+}
 
 void test('engine: a receiver that was started anew in its VM goes on in it', async (t) => {
   const world = await open(t);
@@ -90,6 +96,40 @@ void test('engine: a VM that dies in the verification costs no second copy', asy
   const job = await ended(world);
   assert.deepEqual([job.state, job.attempts], ['done', 2], job.error?.message);
   assert.deepEqual(resumed(job), ['0', '12288']);
+});
+
+for (const point of [
+  'receiver.copy.release 1',
+  'driver.detachDisk 1',
+  'driver.attachDisk 1',
+  'receiver.convert.start 1',
+  'receiver.convert.status 2',
+]) {
+  void test(`engine: a VM that dies at ${point} is started anew, and converts on new overlays without a second copy`, async (t) => {
+    const world = await open(t);
+    world.at(point, 'before', () => {
+      world.transferVmDies();
+      // As libvirt does when QEMU goes away in the middle of a call.
+      if (point.startsWith('driver')) throw new RehostError('HYPERVISOR_REFUSED', 'The monitor is gone.');
+    });
+    const job = await ended(world);
+    assert.deepEqual([job.state, job.attempts], ['done', 1], job.error?.message);
+    assert.equal(job.phases.filter(({ state }) => state === 'provision').length, 2);
+    assert.equal(world.points.filter(({ kind }) => kind === 'receiver.copy.start').length, 1);
+  });
+}
+
+void test('engine: a VM that dies whenever it converts is given up, and the verified replica is kept', async (t) => {
+  const world = await open(t);
+  world.fails = ({ kind }) => {
+    if (kind === 'receiver.convert.status') world.transferVmDies();
+  };
+  const { id } = await world.order();
+  const job = await world.end(id);
+  assert.equal(job.error?.code, 'RECEIVER_LOST');
+  assert.equal(job.phases.filter(({ state }) => state === 'convert').length, 5);
+  assert.equal(job.kept.length, 1);
+  await world.check(job);
 });
 
 void test('engine: a VM that dies whenever it copies is given up, and nothing is left', async (t) => {

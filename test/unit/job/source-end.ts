@@ -84,7 +84,7 @@ export class SourceEnd {
   #snapshot(
     jobId: string,
     disks: string[],
-    earlier: Record<string, string>,
+    earlier: Record<string, { identity: string }>,
   ): ResultOf<typeof AGENT_METHODS, 'snapshot.create'> {
     this.snapshots.add(jobId);
     return {
@@ -95,7 +95,7 @@ export class SourceEnd {
         const sizeBytes = this.#inventory.disks.find(({ name }) => name === disk)?.sizeBytes ?? 0;
         if (!this.renamed) return { disk, path: `/dev/${disk}`, sizeBytes, identity };
         // Another disk has the name by now; this one is found only by what it is.
-        return earlier[disk] === identity
+        return earlier[disk]?.identity === identity
           ? { disk, path: `/dev/was-${disk}`, sizeBytes, identity }
           : { disk, path: `/dev/${disk}`, sizeBytes, identity: identityOf('other', this.content) };
       }),
