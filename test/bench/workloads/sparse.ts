@@ -49,7 +49,7 @@ export const sparse: Workload = {
       rows,
       notes: [
         `${(bytes / GIB).toFixed(2)} GiB of random data: alone; as a file in an ext4 of 100 GiB; scattered in 64 parts over 100 GiB without a file system.`,
-        'nbdkit asks the file for its holes; a real disk has none to tell of.',
+        'Both servers ask the file for its holes. A real disk has none to tell of: what no file system calls free is read, and zeros are not sent.',
       ],
       targets: [
         atMost('time of the ext4 / of what is in use alone', times('ext4'), 1.2),
