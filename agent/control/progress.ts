@@ -14,9 +14,10 @@ export function followProgress(jobs: SourceJobs, screen: Screen, signal: AbortSi
       const status = await jobs.status(jobId);
       if (!status.running) continue;
       const parts = status.exports.map(
-        ({ disk, readBytes, sizeBytes }) => `${disk} ${gib(readBytes)} of ${gib(sizeBytes)} GiB read`,
+        ({ disk, readBytes, sizeBytes }) =>
+          `${disk} ${gib(readBytes)} GiB (of ${gib(sizeBytes)}, what is in use is read)`,
       );
-      const text = `copying ${parts.join(', ')}`;
+      const text = `read so far: ${parts.join(', ')}`;
       if (text !== shown) screen.progress(text);
       shown = text;
       if (status.error && status.error.message !== shownError)

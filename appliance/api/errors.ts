@@ -46,7 +46,11 @@ export const ERROR_CODES = {
     next: "Approve or forget machines that wait ('rehost machines'), then boot this one again.",
   },
   JOB_UNKNOWN: { status: 404, safe: UNCHANGED, next: "Run 'rehost jobs' and use an id from the list." },
-  JOB_ENDED: { status: 409, safe: UNCHANGED, next: 'The job has ended already; order a new one if needed.' },
+  JOB_ENDED: {
+    status: 409,
+    safe: UNCHANGED,
+    next: 'The job has ended already; order a new one if needed. What a job that is done has made is removed by hand: its VM, then the volumes rehost-JOB-*.',
+  },
   JOB_CANCELLED: { status: 409, safe: SOURCE_SAFE, next: 'Order a new job when ready.' },
   NAME_INVALID: {
     status: 400,

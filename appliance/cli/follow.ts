@@ -66,6 +66,8 @@ function end(output: Output, view: JobView): number {
   if (output.json) output.value(view);
   else {
     output.line(`Job ${job.id} ended: ${job.state}.`);
+    // Some came up on the way: a target VM that did not shut down was not handed over.
+    for (const warning of job.warnings) output.line(`warning: ${warning}`);
     if (job.proof) output.line(`proof: ${job.proof.evidence}`);
   }
   if (job.state === 'done') return EXIT.ok;

@@ -69,6 +69,8 @@ export function describe({ job, progress }: JobView): string[] {
   lines.push(`limits       ${limitsLine(job)}`);
   if (job.attempts > 1) lines.push(`attempts     ${job.attempts}`);
   if (job.paused) lines.push(`stands still ${job.paused.code} since ${job.paused.since}: ${job.paused.message}`);
+  if (job.replicaVerified)
+    lines.push('verified     yes: the copy is complete and proven; the source may be switched off');
   if (job.usedBytes !== null) lines.push(`in use       ${formatBytes(job.usedBytes)}`);
   if (job.wireBytes !== null) lines.push(`on the wire  ${formatBytes(job.wireBytes)}`);
   for (const phase of job.phases)

@@ -14,6 +14,8 @@ interface Entry {
 /** An entry that takes longer than this is given up and named on stderr, ms. */
 const ENTRY_LIMIT_MS = 30_000;
 const entries: Entry[] = [];
+/** Off the list and not through yet, whoever began them: the process must not end before. */
+const begun = new Set<Entry>();
 let listening = false;
 let interrupted: NodeJS.Signals | undefined;
 
@@ -37,7 +39,12 @@ export function onExit(name: string, undo: () => Promise<void> | void): () => Pr
 function start(entry: Entry): Promise<void> {
   const index = entries.indexOf(entry);
   if (index >= 0) entries.splice(index, 1);
-  entry.running ??= Promise.resolve().then(entry.undo);
+  if (!entry.running) {
+    entry.running = Promise.resolve().then(entry.undo);
+    begun.add(entry);
+    const over = () => void begun.delete(entry);
+    entry.running.then(over, over);
+  }
   return entry.running;
 }
 
@@ -56,7 +63,9 @@ export function runCleanups(): Promise<number> {
 
 async function drain(): Promise<number> {
   let failed = 0;
-  for (let entry = entries.at(-1); entry; entry = entries.at(-1)) {
+  for (;;) {
+    const entry = entries.at(-1) ?? begun.values().next().value;
+    if (!entry) return failed;
     try {
       await bounded(entry);
     } catch (error) {
@@ -64,7 +73,6 @@ async function drain(): Promise<number> {
       console.error(`cleanup of ${entry.name} failed: ${error instanceof Error ? error.message : String(error)}`);
     }
   }
-  return failed;
 }
 
 async function bounded(entry: Entry): Promise<void> {
@@ -76,6 +84,8 @@ async function bounded(entry: Entry): Promise<void> {
     await Promise.race([start(entry), late]);
   } finally {
     clearTimeout(timer);
+    // One that was given up is not waited for again.
+    begun.delete(entry);
   }
 }
 

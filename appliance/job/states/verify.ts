@@ -67,7 +67,7 @@ async function keep(context: JobContext, status: VerifyStatus): Promise<void> {
   job.replicaVerified = true;
   job.releasePending = true;
   context.detail(
-    `${status.checkedBytes} bytes re-read, ${status.manifests.map(manifestLine).join(', ')}; manifest signed with key ${fingerprint.slice(0, 16)}`,
+    `verified, the source may be switched off: ${status.checkedBytes} bytes re-read, ${status.manifests.map(manifestLine).join(', ')}; manifest signed with key ${fingerprint.slice(0, 16)}`,
   );
   await context.save();
 }

@@ -127,6 +127,8 @@ void test('cli: clone refuses what is no number or size before it asks, and pass
 void test('cli: jobs, show and log of a job that ended; watch tells by its exit code how', async (t) => {
   const done = job('abcdef', {
     proof: { kind: 'login-prompt', evidence: 'db login:', seconds: 61.5, screenshot: null },
+    replicaVerified: true,
+    warnings: ["VM 'copy-1' did not shut down."],
   });
   const error = { code: 'POOL_FULL', message: 'The pool is full.', safe: 'The source.', next: 'Make room.' };
   const server = await orchestrator(t, {
@@ -147,7 +149,12 @@ void test('cli: jobs, show and log of a job that ended; watch tells by its exit 
     /error +POOL_FULL: The pool is full\.\nsafe +The source\.\nnext +Make room\./,
   );
   assert.equal((await at('log', 'abcdef')).out, 'one\n\ufffd[2Jtwo\n');
-  assert.equal((await at('watch', 'abcdef')).code, 0);
+  assert.match((await at('show', 'abcdef')).out, /verified +yes: .*the source may be switched off/);
+  const ended = await at('watch', 'abcdef');
+  assert.deepEqual(
+    [ended.code, ended.out],
+    [0, "Job abcdef ended: done.\nwarning: VM 'copy-1' did not shut down.\nproof: db login:\n"],
+  );
   const failed = await at('watch', 'bbbbbb');
   assert.deepEqual(
     [failed.code, failed.err],

@@ -14,7 +14,7 @@ interface Ended {
   signal: NodeJS.Signals | null;
 }
 
-async function child(mode: 'wait' | 'end', signal?: NodeJS.Signals): Promise<Ended> {
+async function child(mode: 'wait' | 'end' | 'close', signal?: NodeJS.Signals): Promise<Ended> {
   const process_ = spawn(process.execPath, [MAIN, mode], { stdio: ['ignore', 'pipe', 'pipe'] });
   let stdout = '';
   let stderr = '';
@@ -38,6 +38,12 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     assert.match(ended.stderr, new RegExp(`after ${signal}: the work broke`));
   });
 }
+
+void test('cleanup: what the failing work has begun to close itself is waited for', async () => {
+  const ended = await child('close', 'SIGINT');
+  assert.deepEqual(ended.lines, EXPECTED);
+  assert.equal(ended.signal, 'SIGINT');
+});
 
 void test('cleanup: what is still registered when nothing is left to do is undone', async () => {
   const ended = await child('end');
