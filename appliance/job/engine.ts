@@ -50,6 +50,8 @@ export class JobEngine extends EventEmitter<{ change: [jobId: string] }> {
   async start(): Promise<void> {
     for (const job of this.#jobs.values()) {
       if (hasEnded(job.state)) continue;
+      // What ran when the earlier life ended is begun anew, as a phase of its own.
+      for (const phase of job.phases) phase.endedAt ??= new Date().toISOString();
       this.#log(job).line(`the orchestrator was started again; the job goes on in state '${job.state}'`);
       this.#launch(job);
     }

@@ -35,6 +35,7 @@ export async function checkEnd(world: World, job: Job): Promise<void> {
   }
   if (job.state === 'cancelled') assert.deepEqual(job.kept, []);
   if (job.replicaVerified) await checkManifest(job, world.log(job.id), manifestKey(KEYS.manifest));
+  for (const { state, endedAt } of job.phases) assert.ok(endedAt !== null, `phase '${state}' never ended`);
   assert.equal(job.paused, null);
   assert.equal(job.pauseRequested, false);
   assert.equal(world.expects(job.id), false, 'the receiver is still expected');
