@@ -24,7 +24,8 @@ import { type Process, start } from '../agent/processes.ts';
 assert.equal(process.getuid?.(), 0, 'These tests attach loop devices: run them as root.');
 
 const MIB = 1024 * 1024;
-const SOURCE_BYTES = 64 * MIB;
+/** More than three flushes at that rate: the third death must not come after the end. */
+const SOURCE_BYTES = 96 * MIB;
 /** Slow enough that things happen in the middle of the copy. */
 const SLOW = 4 * MIB;
 const LIMIT_MS = 120_000;
